@@ -1,0 +1,27 @@
+/*
+ * retry: when a deferred message is due again. Pure.
+ */
+#ifndef MAILDRAIN_RETRY_H
+#define MAILDRAIN_RETRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RETRY_DELAYS_MAX 64
+
+struct retry {
+	int64_t delay[RETRY_DELAYS_MAX]; /* seconds after the first, second, … attempt */
+	size_t count;			 /* attempts allowed are count + 1 */
+};
+
+/* Whether a message that has had ATTEMPTS attempts gets no further one. */
+bool retry_exhausted(const struct retry *retry, unsigned attempts);
+
+/*
+ * The time of the attempt after ATTEMPTS (1 or more, not exhausted), NOW plus its delay spread by
+ * up to 10 % either way with RANDOM, any number: a backlog must not return as one wave.
+ */
+int64_t retry_next(const struct retry *retry, unsigned attempts, int64_t now, uint32_t random);
+
+#endif
