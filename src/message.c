@@ -1,0 +1,277 @@
+#include "message.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "io.h"
+
+#define BUF_FIRST ((size_t)32 * 1024) /* holds nearly every message whole */
+
+void message_init(struct message *message)
+{
+	*message = (struct message){.fd = -1};
+}
+
+void message_free(struct message *message)
+{
+	message_close(message);
+	envelope_free(&message->envelope);
+	free(message->buf);
+	message_init(message);
+}
+
+void message_close(struct message *message)
+{
+	/* Nothing was written through this descriptor, so nothing can be lost here. */
+	if (message->fd != -1)
+		(void)close(message->fd);
+	message->fd = -1;
+}
+
+void message_renamed(struct message *message, const char *name)
+{
+	(void)snprintf(message->name, sizeof message->name, "%s", name);
+	(void)entry_parse(message->name, &message->entry);
+}
+
+static enum message_loaded give_up(struct message *message, enum message_loaded result,
+    struct envelope_fault *fault, const char *text)
+{
+	message_close(message);
+	fault->status[0] = '\0';
+	fault->text = text;
+	return result;
+}
+
+static enum message_loaded open_failed(struct message *message, struct envelope_fault *fault)
+{
+	switch (errno) {
+	case ENOENT:
+		return give_up(message, MESSAGE_GONE, fault, "");
+	case ELOOP:
+		return give_up(message, MESSAGE_FOREIGN, fault, "a symbolic link");
+	case EACCES:
+	case EPERM:
+		return give_up(message, MESSAGE_FOREIGN, fault, "not readable for this user");
+	case ENXIO:
+	case ENODEV:
+		return give_up(message, MESSAGE_FOREIGN, fault, "not a regular file");
+	default:
+		return give_up(message, MESSAGE_ERROR, fault, strerror(errno));
+	}
+}
+
+/* Opens the file and makes sure that it is one of ours. */
+static enum message_loaded open_file(
+    struct message *message, int dirfd, const char *name, struct envelope_fault *fault)
+{
+	struct stat st;
+
+	message->fd =
+	    openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (message->fd == -1)
+		return open_failed(message, fault);
+	if (fstat(message->fd, &st) == -1)
+		return give_up(message, MESSAGE_ERROR, fault, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return give_up(message, MESSAGE_FOREIGN, fault, "not a regular file");
+	if (st.st_nlink == 0)
+		return give_up(message, MESSAGE_GONE, fault, "");
+	if (st.st_nlink > 1)
+		return give_up(message, MESSAGE_FOREIGN, fault, "a file with several hard links");
+	if (st.st_size == 0)
+		return give_up(message, MESSAGE_FOREIGN, fault, "an empty file");
+	message->file_size = (uint64_t)st.st_size;
+	message->mode = st.st_mode & 0777;
+	return MESSAGE_LOADED;
+}
+
+/* Reads on until buf holds ROOM bytes or the whole file. */
+static int fill_to(struct message *message, size_t room)
+{
+	ssize_t n;
+
+	if (message->buf_room < room) {
+		char *buf = realloc(message->buf, room);
+
+		if (buf == NULL)
+			return -1;
+		message->buf = buf;
+		message->buf_room = room;
+	}
+	if (room > message->file_size)
+		room = (size_t)message->file_size;
+	n = io_pread(message->fd, message->buf + message->buf_len, room - message->buf_len,
+	    message->buf_len);
+	if (n == -1)
+		return -1;
+	message->buf_len += (size_t)n;
+	message->file_pos = message->buf_len;
+	return 0;
+}
+
+/* Reads block and header; *LEN gets their length. */
+static enum message_loaded read_head(
+    struct message *message, size_t *len, struct envelope_fault *fault)
+{
+	message->buf_len = 0;
+	for (size_t room = BUF_FIRST; room <= ENVELOPE_HEAD_MAX; room *= 2) {
+		if (fill_to(message, room) == -1)
+			return give_up(message, MESSAGE_ERROR, fault, strerror(errno));
+		*len = envelope_head_len(message->buf, message->buf_len);
+		if (*len == 0 && message->buf_len == message->file_size)
+			*len = message->buf_len;
+		if (*len > 0)
+			return MESSAGE_LOADED;
+		if (message->buf_len < room)
+			return give_up(
+			    message, MESSAGE_ERROR, fault, "it changed while it was read");
+	}
+	(void)give_up(message, MESSAGE_INVALID, fault, "its header is longer than 1 MiB");
+	(void)snprintf(fault->status, sizeof fault->status, "5.6.0");
+	return MESSAGE_INVALID;
+}
+
+/* Takes the block and Bcc out of what will be sent. */
+static void cut_head(struct message *message, size_t head_len)
+{
+	const size_t block_len = message->envelope.block_len;
+	char *header = message->buf + block_len;
+	const size_t kept = envelope_drop_bcc(header, head_len - block_len);
+	const size_t body_len = message->buf_len - head_len;
+
+	memmove(header + kept, message->buf + head_len, body_len);
+	message->buf_pos = block_len;
+	message->buf_len = block_len + kept + body_len;
+	message->header_8bit = false;
+	for (size_t i = 0; i < kept; i++)
+		if ((unsigned char)header[i] > 127)
+			message->header_8bit = true;
+}
+
+/* Goes once through what will be sent, to announce its size and kind. */
+static int measure(struct message *message)
+{
+	char chunk[BUF_FIRST];
+	struct body body = {0};
+	uint64_t pos = message->file_pos;
+
+	message->size = (struct body_size){0};
+	body_measure(&body, message->buf + message->buf_pos, message->buf_len - message->buf_pos,
+	    &message->size);
+	while (pos < message->file_size) {
+		const uint64_t left = message->file_size - pos;
+		const size_t want = left < sizeof chunk ? (size_t)left : sizeof chunk;
+		const ssize_t n = io_pread(message->fd, chunk, want, pos);
+
+		if (n <= 0)
+			return -1;
+		body_measure(&body, chunk, (size_t)n, &message->size);
+		pos += (uint64_t)n;
+	}
+	body_measure_end(&body, &message->size);
+	return 0;
+}
+
+enum message_loaded message_open(
+    struct message *message, int dirfd, const char *name, struct envelope_fault *fault)
+{
+	enum message_loaded loaded;
+	size_t head_len;
+
+	message_close(message);
+	message_renamed(message, name);
+	message->verdict = MESSAGE_UNTRIED;
+	message->refused_at_mail = 0;
+	message->in_doubt = false;
+	message->body = (struct body){0};
+	message->body_ended = false;
+	loaded = open_file(message, dirfd, name, fault);
+	if (loaded == MESSAGE_LOADED)
+		loaded = read_head(message, &head_len, fault);
+	if (loaded != MESSAGE_LOADED)
+		return loaded;
+	if (envelope_parse(&message->envelope, message->buf, head_len, fault) == -1) {
+		message_close(message);
+		return MESSAGE_INVALID;
+	}
+	cut_head(message, head_len);
+	return MESSAGE_LOADED;
+}
+
+enum message_loaded message_load(
+    struct message *message, int dirfd, const char *name, struct envelope_fault *fault)
+{
+	const enum message_loaded loaded = message_open(message, dirfd, name, fault);
+
+	if (loaded == MESSAGE_LOADED && measure(message) == -1)
+		return give_up(message, MESSAGE_ERROR, fault, "it changed while it was read");
+	return loaded;
+}
+
+/* Reads the next part of the file into the used-up buffer; 0 at the end, -1 when it is short. */
+static int refill(struct message *message)
+{
+	uint64_t left = message->file_size - message->file_pos;
+	ssize_t n;
+
+	if (left == 0)
+		return 0;
+	if (left > message->buf_room)
+		left = message->buf_room;
+	n = io_pread(message->fd, message->buf, (size_t)left, message->file_pos);
+	if (n <= 0)
+		return -1;
+	message->file_pos += (uint64_t)n;
+	message->buf_pos = 0;
+	message->buf_len = (size_t)n;
+	return 1;
+}
+
+ssize_t message_read(struct message *message, char *out, size_t size)
+{
+	const size_t room = (size - 2) / BODY_GROWTH; /* 2: the last line's end */
+	size_t made = 0;
+
+	/* A chunk may give nothing: the LF of a CRLF whose CR came before. */
+	while (made == 0 && !message->body_ended) {
+		const size_t left = message->buf_len - message->buf_pos;
+		const size_t len = left < room ? left : room;
+		int got = 1;
+
+		made = body_encode(&message->body, message->buf + message->buf_pos, len, out);
+		message->buf_pos += len;
+		if (message->buf_pos == message->buf_len)
+			got = refill(message);
+		if (got == -1)
+			return -1;
+		if (got == 0) {
+			message->body_ended = true;
+			made += body_finish(&message->body, out + made);
+		}
+	}
+	return (ssize_t)made;
+}
+
+int message_write(const struct message *message, int fd)
+{
+	const struct envelope *envelope = &message->envelope;
+	char line[ENVELOPE_LINE_MAX];
+
+	if (fchmod(fd, message->mode) == -1)
+		return -1;
+	if (io_write(fd, line, envelope_write_sender(envelope, line)) == -1)
+		return -1;
+	for (size_t i = 0; i < envelope->count; i++) {
+		const size_t len = envelope_write_recipient(&envelope->recipient[i], line);
+
+		if (io_write(fd, line, len) == -1)
+			return -1;
+	}
+	return io_copy(message->fd, envelope->block_len, message->file_size, fd);
+}

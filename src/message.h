@@ -1,0 +1,91 @@
+/*
+ * message: one message in flight, from its file to its wire form.
+ *
+ * The file is opened once, without following links, and all that is said about it afterwards is
+ * said about that descriptor. Its block and header are read into memory (they are bounded), the
+ * rest is streamed.
+ */
+#ifndef MAILDRAIN_MESSAGE_H
+#define MAILDRAIN_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "body.h"
+#include "entry.h"
+#include "envelope.h"
+
+/* What came of a message that was given to a transport. */
+enum message_verdict {
+	MESSAGE_UNTRIED, /* nothing is decided and nothing is charged: back to waiting */
+	MESSAGE_SETTLED	 /* each recipient that was tried has its result */
+};
+
+struct message {
+	char name[ENTRY_NAME_MAX + 1]; /* its present name in new/ */
+	struct entry entry;	       /* parsed from name */
+	int fd;			       /* -1: none */
+	uint64_t file_size;
+	mode_t mode;
+	struct envelope envelope;
+
+	/* For the transport. */
+	struct body_size size; /* of the wire form */
+	bool header_8bit;      /* the header itself needs SMTPUTF8 */
+	enum message_verdict verdict;
+	int refused_at_mail; /* the 5xx code when MAIL FROM was refused so; else 0 */
+	bool in_doubt;	     /* the connection was lost between the final dot and its reply */
+
+	/* How far reading and encoding are. */
+	char *buf; /* holds buf_len bytes that are read, from buf_pos on not encoded yet */
+	size_t buf_room;
+	size_t buf_len;
+	size_t buf_pos;
+	uint64_t file_pos; /* where the file is read next; ends at file_size, grown or not */
+	struct body body;
+	bool body_ended;
+
+	struct message *next; /* in whatever list its owner keeps */
+};
+
+enum message_loaded {
+	MESSAGE_LOADED,
+	MESSAGE_GONE,	 /* somebody else has moved it: no error */
+	MESSAGE_FOREIGN, /* nothing that is ours to send: FAULT's text says why; leave it alone */
+	MESSAGE_INVALID, /* a file of ours that can never be sent: FAULT has status and words */
+	MESSAGE_ERROR	 /* memory or the disk: FAULT's text says what */
+};
+
+/* MESSAGE zeroed before its first use. */
+void message_init(struct message *message);
+void message_free(struct message *message);
+
+/*
+ * Opens NAME in DIRFD and reads its envelope. The descriptor stays open until message_close. What
+ * the object held before is gone. message_load also measures it, for a transport.
+ */
+enum message_loaded message_open(
+    struct message *message, int dirfd, const char *name, struct envelope_fault *fault);
+enum message_loaded message_load(
+    struct message *message, int dirfd, const char *name, struct envelope_fault *fault);
+
+/* Notes that the file has the name NAME now. */
+void message_renamed(struct message *message, const char *name);
+void message_close(struct message *message);
+
+/*
+ * The next bytes of the wire form, up to SIZE (64 or more), without the final dot. 0 at the end; -1
+ * when the file can't be read or has shrunk since it was measured: what was announced can't be
+ * sent.
+ */
+ssize_t message_read(struct message *message, char *out, size_t size);
+
+/*
+ * Writes to FD the message as the spool keeps it, with a block that records the state of each
+ * recipient. 0, or -1 with errno.
+ */
+int message_write(const struct message *message, int fd);
+
+#endif
