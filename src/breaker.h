@@ -1,0 +1,38 @@
+/*
+ * breaker: tells a misconfigured relay from bad messages. Pure.
+ *
+ * When the first messages of a run are all refused with the same 5xx at MAIL FROM, it is the relay
+ * that does not want us, and none of them may turn into a failure. So their results are held back
+ * until another outcome shows that the relay works, or until there are BREAKER_LIMIT of them.
+ */
+#ifndef MAILDRAIN_BREAKER_H
+#define MAILDRAIN_BREAKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "message.h"
+
+#define BREAKER_LIMIT 10
+
+struct breaker {
+	bool passed; /* the relay has shown that it works: hold no more */
+	int code;    /* the reply that all of them got */
+	struct message *held[BREAKER_LIMIT];
+	size_t count;
+};
+
+enum breaker_advice {
+	BREAKER_RECORD,	     /* record this result */
+	BREAKER_HOLD,	     /* kept; say no more about it now */
+	BREAKER_RECORD_HELD, /* record those held, then this one */
+	BREAKER_TRIP	     /* kept, and it is enough: the relay is misconfigured */
+};
+
+/* A zeroed breaker has seen nothing. MESSAGE is settled. */
+enum breaker_advice breaker_see(struct breaker *breaker, struct message *message);
+
+/* Takes one held message back; NULL when there is none. */
+struct message *breaker_take(struct breaker *breaker);
+
+#endif

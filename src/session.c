@@ -1,0 +1,316 @@
+#include "session.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Keeps one line of what the server says, without its end. */
+static void keep_line(struct session *session, const char *line, size_t len)
+{
+	while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+		len--;
+	if (len >= sizeof session->why)
+		len = sizeof session->why - 1;
+	for (size_t i = 0; i < len; i++)
+		session->why[i] = iscntrl((unsigned char)line[i]) ? '?' : line[i];
+	session->why[len] = '\0';
+}
+
+/*
+ * Called with each line of the server's replies while libcurl opens the session. What EHLO said
+ * before STARTTLS counts for nothing (RFC 3207 section 4.2): a 220 starts afresh.
+ */
+static size_t on_line(char *line, size_t size, size_t count, void *context)
+{
+	struct session *session = context;
+	const size_t len = size * count;
+
+	keep_line(session, line, len);
+	if (session->trace != NULL)
+		(void)fprintf(session->trace, "    %s\n", session->why);
+	if (len >= 3 && memcmp(line, "220", 3) == 0)
+		session->offer = (struct smtp_offer){0};
+	else if (len >= 3 && memcmp(line, "235", 3) == 0)
+		session->authenticated = true;
+	else
+		smtp_offer_line(&session->offer, line, len);
+	return len;
+}
+
+/* Libcurl tells only in its debug texts which TLS version and cipher came out. */
+static int on_debug(CURL *easy, curl_infotype type, char *text, size_t len, void *context)
+{
+	static const char start[] = "SSL connection using ";
+	const size_t skip = sizeof start - 1;
+	struct session *session = context;
+
+	(void)easy;
+	if (type == CURLINFO_TEXT && len > skip && memcmp(text, start, skip) == 0)
+		(void)snprintf(
+		    session->tls, sizeof session->tls, "%.*s", (int)(len - skip - 1), text + skip);
+	return 0;
+}
+
+static long use_ssl(enum relay_tls tls)
+{
+	switch (tls) {
+	case RELAY_TLS_NONE:
+		return CURLUSESSL_NONE;
+	case RELAY_TLS_OPPORTUNISTIC:
+		return CURLUSESSL_TRY;
+	case RELAY_TLS_REQUIRED:
+		break;
+	}
+	return CURLUSESSL_ALL;
+}
+
+static CURLcode set_tls(CURL *easy, const struct relay_config *relay)
+{
+	const bool only_1_3 = relay->tls_min == RELAY_TLS_1_3;
+	CURLcode code = curl_easy_setopt(easy, CURLOPT_USE_SSL, use_ssl(relay->tls));
+
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_SSLVERSION,
+		    only_1_3 ? (long)CURL_SSLVERSION_TLSv1_3 : (long)CURL_SSLVERSION_TLSv1_2);
+	if (code == CURLE_OK && relay->ca_file != NULL)
+		code = curl_easy_setopt(easy, CURLOPT_CAINFO, relay->ca_file);
+	if (code == CURLE_OK && relay->cert_file != NULL)
+		code = curl_easy_setopt(easy, CURLOPT_SSLCERT, relay->cert_file);
+	if (code == CURLE_OK && relay->key_file != NULL)
+		code = curl_easy_setopt(easy, CURLOPT_SSLKEY, relay->key_file);
+	return code;
+}
+
+static CURLcode set_auth(CURL *easy, const struct relay_config *relay)
+{
+	CURLcode code = curl_easy_setopt(easy, CURLOPT_SASL_IR, 1L);
+
+	if (code == CURLE_OK && relay->user != NULL)
+		code = curl_easy_setopt(easy, CURLOPT_USERNAME, relay->user);
+	if (code == CURLE_OK && relay->password != NULL)
+		code = curl_easy_setopt(easy, CURLOPT_PASSWORD, relay->password);
+	return code;
+}
+
+static CURLcode set_callbacks(struct session *session)
+{
+	CURL *easy = session->easy;
+	CURLcode code = curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_line);
+
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_HEADERDATA, session);
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_PRIVATE, session);
+	if (code == CURLE_OK && session->trace != NULL) {
+		code = curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_debug);
+		if (code == CURLE_OK)
+			code = curl_easy_setopt(easy, CURLOPT_DEBUGDATA, session);
+		if (code == CURLE_OK)
+			code = curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
+		if (code == CURLE_OK)
+			code = curl_easy_setopt(easy, CURLOPT_CERTINFO, 1L);
+	}
+	return code;
+}
+
+/* Libcurl takes the name for EHLO from the path of the URL. */
+static CURLcode set_url(CURL *easy, const struct relay_config *relay)
+{
+	char url[1024];
+	const int len = snprintf(url, sizeof url, "%s%s%s", relay->url,
+	    relay->helo != NULL ? "/" : "", relay->helo != NULL ? relay->helo : "");
+
+	if (len < 0 || (size_t)len >= sizeof url)
+		return CURLE_URL_MALFORMAT;
+	return curl_easy_setopt(easy, CURLOPT_URL, url);
+}
+
+static CURLcode set_options(struct session *session, const struct relay_config *relay)
+{
+	CURL *easy = session->easy;
+	CURLcode code = set_url(easy, relay);
+
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)relay->timeout.connect);
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(
+		    easy, CURLOPT_SERVER_RESPONSE_TIMEOUT, (long)relay->timeout.greeting);
+	if (code == CURLE_OK)
+		code = set_tls(easy, relay);
+	if (code == CURLE_OK)
+		code = set_auth(easy, relay);
+	if (code == CURLE_OK)
+		code = set_callbacks(session);
+	return code;
+}
+
+/* Memory and TLS options are all that can be wrong here. */
+static int open_failed(struct session *session, CURLcode code)
+{
+	(void)snprintf(session->why, sizeof session->why, "%s", curl_easy_strerror(code));
+	session_close(session, NULL);
+	return -1;
+}
+
+int session_open(
+    struct session *session, CURLM *multi, const struct relay_config *relay, int64_t now_ms)
+{
+	CURLcode code;
+
+	*session = (struct session){.trace = session->trace, .out = session->out};
+	session->socket = CURL_SOCKET_BAD;
+	session->opened_ms = now_ms;
+	session->progress_ms = now_ms;
+	if (session->out == NULL)
+		session->out = malloc(SESSION_OUT_SIZE);
+	session->easy = curl_easy_init();
+	if (session->easy == NULL || session->out == NULL)
+		return open_failed(session, CURLE_OUT_OF_MEMORY);
+	code = set_options(session, relay);
+	if (code != CURLE_OK)
+		return open_failed(session, code);
+	if (curl_multi_add_handle(multi, session->easy) != CURLM_OK)
+		return open_failed(session, CURLE_OUT_OF_MEMORY);
+	session->state = SESSION_OPENING;
+	return 0;
+}
+
+/* Puts together what libcurl says and what the server said last. */
+static void explain(struct session *session, const char *text)
+{
+	char said[sizeof session->why];
+
+	(void)snprintf(said, sizeof said, "%s", session->why);
+	if (said[0] == '\0')
+		(void)snprintf(session->why, sizeof session->why, "%s", text);
+	else
+		(void)snprintf(session->why, sizeof session->why,
+		    "%.200s; the relay's last line was: %.250s", text, said);
+}
+
+void session_opened(
+    struct session *session, const struct relay_config *relay, CURLcode result, int64_t now_ms)
+{
+	const bool refused_login = strncmp(session->why, "53", 2) == 0;
+
+	session->state = SESSION_CLOSED;
+	if (result == CURLE_OK)
+		result = curl_easy_getinfo(session->easy, CURLINFO_ACTIVESOCKET, &session->socket);
+	if (result != CURLE_OK) {
+		session->refused = result == CURLE_LOGIN_DENIED || refused_login;
+		explain(session, curl_easy_strerror(result));
+		return;
+	}
+	/* A server without AUTH lets libcurl go on without a login. */
+	if (relay->user != NULL && !session->authenticated) {
+		session->refused = true;
+		explain(session, "the relay has not taken user and password: it offers no AUTH");
+		return;
+	}
+	session->state = SESSION_OPEN;
+	session->why[0] = '\0';
+	session->progress_ms = now_ms;
+	smtp_init(&session->smtp, &session->offer);
+}
+
+void session_fill(struct session *session)
+{
+	if (session->out_pos == session->out_len)
+		session->out_pos = session->out_len = 0;
+	session->out_len += smtp_output(
+	    &session->smtp, session->out + session->out_len, SESSION_OUT_SIZE - session->out_len);
+}
+
+void session_write(struct session *session, int64_t now_ms)
+{
+	session_fill(session);
+	while (session->out_pos < session->out_len) {
+		size_t n = 0;
+		const CURLcode code = curl_easy_send(session->easy, session->out + session->out_pos,
+		    session->out_len - session->out_pos, &n);
+
+		if (code == CURLE_AGAIN)
+			return;
+		if (code != CURLE_OK) {
+			smtp_lost(&session->smtp, "the connection was lost while sending");
+			return;
+		}
+		session->out_pos += n;
+		session->progress_ms = now_ms;
+	}
+	/* What comes next waits for its turn: other sessions have theirs first. */
+	session_fill(session);
+}
+
+void session_read(struct session *session, int64_t now_ms)
+{
+	char buf[16 * 1024];
+
+	while (session->smtp.end == SMTP_OPEN) {
+		size_t n = 0;
+		const CURLcode code = curl_easy_recv(session->easy, buf, sizeof buf, &n);
+
+		if (code == CURLE_AGAIN)
+			return;
+		if (code != CURLE_OK || n == 0) {
+			smtp_lost(&session->smtp, "the relay has closed the connection");
+			return;
+		}
+		session->progress_ms = now_ms;
+		smtp_input(&session->smtp, buf, n);
+	}
+}
+
+int64_t session_time_left(
+    const struct session *session, const struct relay_config *relay, int64_t now_ms)
+{
+	const struct relay_timeouts *timeout = &relay->timeout;
+	int64_t seconds = 0;
+
+	if (session->state == SESSION_OPENING)
+		/* Libcurl keeps time itself; this bounds the sum of its waits. */
+		return session->opened_ms + (timeout->connect + 4 * timeout->greeting) * 1000 -
+		       now_ms;
+	switch (smtp_phase(&session->smtp)) {
+	case SMTP_IDLE:
+		return INT64_MAX;
+	case SMTP_COMMAND:
+		seconds = timeout->command;
+		break;
+	case SMTP_DATA:
+		seconds = timeout->data;
+		break;
+	case SMTP_BLOCK:
+		seconds = timeout->block;
+		break;
+	case SMTP_DOT:
+		seconds = timeout->dot;
+		break;
+	}
+	return session->progress_ms + seconds * 1000 - now_ms;
+}
+
+void session_close(struct session *session, CURLM *multi)
+{
+	/* Removing a handle that is not in the multi is no error worth a word. */
+	if (session->easy != NULL && multi != NULL)
+		(void)curl_multi_remove_handle(multi, session->easy);
+	curl_easy_cleanup(session->easy);
+	session->easy = NULL;
+	session->state = SESSION_CLOSED;
+	session->out_len = session->out_pos = 0;
+}
+
+void session_free(struct session *session, CURLM *multi)
+{
+	session_close(session, multi);
+	free(session->out);
+	session->out = NULL;
+}

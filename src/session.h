@@ -1,0 +1,69 @@
+/*
+ * session: one connection to a relay through libcurl: name, proxy, TCP, TLS, EHLO, AUTH; then
+ * bytes.
+ *
+ * libcurl opens it (CURLOPT_CONNECT_ONLY) and does no more: the mail transactions are smtp.h's.
+ * One group of sessions shares one multi handle; the handles stay in it while they are of use,
+ * because removing one closes its connection.
+ */
+#ifndef MAILDRAIN_SESSION_H
+#define MAILDRAIN_SESSION_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config.h"
+#include "smtp.h"
+
+#define SESSION_OUT_SIZE ((size_t)64 * 1024)
+
+enum session_state {
+	SESSION_CLOSED,	 /* nothing there */
+	SESSION_OPENING, /* libcurl is at work */
+	SESSION_OPEN
+};
+
+struct session {
+	enum session_state state;
+	CURL *easy;
+	curl_socket_t socket;
+	struct smtp smtp;
+	struct smtp_offer offer; /* as the lines of EHLO come in */
+	bool authenticated;	 /* a 235 was seen */
+	char *out;		 /* bytes to write; never moved while some are left (TLS retries) */
+	size_t out_len;
+	size_t out_pos;
+	int64_t opened_ms;	  /* when the opening began */
+	int64_t progress_ms;	  /* when bytes last moved, or the opening began */
+	char why[REPLY_TEXT_MAX]; /* the last reply while opening, then why it failed */
+	bool refused;		  /* the relay refused who we are */
+	FILE *trace;		  /* verify: where to tell what the server says; NULL otherwise */
+	char tls[128];		  /* "TLSv1.3 / TLS_AES_256_GCM_SHA384", "" without TLS */
+};
+
+/* Starts the opening. 0, or -1 with session->why. */
+int session_open(
+    struct session *session, CURLM *multi, const struct relay_config *relay, int64_t now_ms);
+
+/* Libcurl says the opening ended with RESULT: open, or closed with why. */
+void session_opened(
+    struct session *session, const struct relay_config *relay, CURLcode result, int64_t now_ms);
+
+/* Writes what the machine has to say, as much as the peer takes now. */
+void session_write(struct session *session, int64_t now_ms);
+/* Reads all that has come. */
+void session_read(struct session *session, int64_t now_ms);
+
+/* Fills the out buffer from the machine when it is empty. */
+void session_fill(struct session *session);
+
+/* Milliseconds until the present phase times out; at 0 or less the session is to be given up. */
+int64_t session_time_left(
+    const struct session *session, const struct relay_config *relay, int64_t now_ms);
+
+/* Closes the connection; keeps why and the out buffer, which session_free gives back. */
+void session_close(struct session *session, CURLM *multi);
+void session_free(struct session *session, CURLM *multi);
+
+#endif

@@ -1,0 +1,29 @@
+#include "transport.h"
+
+#include <dlfcn.h>
+#include <sysexits.h>
+
+static const struct transport_kind *load(const char *module, struct error *err)
+{
+	void *handle = dlopen(module, RTLD_NOW | RTLD_LOCAL);
+	const struct transport_kind *kind = handle != NULL ? dlsym(handle, "transport_kind") : NULL;
+
+	if (kind == NULL)
+		error_set(err, EX_UNAVAILABLE, "can't load the module %s: %s; reinstall maildrain",
+		    module, dlerror());
+	return kind;
+}
+
+const struct transport_kind *transport_load(const struct relay_config *relay, struct error *err)
+{
+	(void)relay; /* every URL that the config accepts is SMTP's */
+	return load("smtp.so", err);
+}
+
+const char *transport_version(void)
+{
+	struct error err;
+	const struct transport_kind *kind = load("smtp.so", &err);
+
+	return kind != NULL ? kind->version() : "libcurl: the module smtp.so is missing";
+}

@@ -1,0 +1,474 @@
+/* The SMTP transport: as many sessions as the relay allows, in one thread. */
+#include "transport.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "clock.h"
+#include "session.h"
+
+#define STRIKES_MAX 3 /* sessions in a row that were lost before they settled a message */
+#define HEAD_START_MS                                                                              \
+	1000	     /* the first session opens alone: a relay that is down, or a wrong            \
+			password, is met once and not once per connection */
+#define QUIT_MS 3000 /* for the replies to QUIT */
+
+struct slot {
+	struct session session;
+	unsigned strikes;
+	bool spent; /* not to be opened again in this run */
+	int fd;	    /* its place in the array that is polled, or -1 */
+};
+
+struct transport {
+	const struct relay_config *relay;
+	CURLM *multi;
+	struct slot *slot;
+	struct curl_waitfd *fd;
+	unsigned count;
+	bool was_up;
+	bool refused;
+	bool finishing;
+	int64_t first_opened_ms; /* 0: nothing has been opened yet */
+	struct message *done;
+	struct message **done_end;
+	char why[REPLY_TEXT_MAX];
+};
+
+static const char *smtp_version(void)
+{
+	return curl_version();
+}
+
+static void close_slot(struct transport *transport, struct slot *slot)
+{
+	session_close(&slot->session, transport->multi);
+}
+
+/* Takes over what the session has finished. */
+static void collect(struct transport *transport, struct slot *slot)
+{
+	struct message *message;
+
+	while ((message = smtp_finished(&slot->session.smtp)) != NULL) {
+		*transport->done_end = message;
+		transport->done_end = &message->next;
+	}
+}
+
+static void give_up_opening(struct transport *transport, struct slot *slot)
+{
+	slot->spent = true;
+	if (slot->session.refused)
+		transport->refused = true;
+	(void)snprintf(transport->why, sizeof transport->why, "%s", slot->session.why);
+	close_slot(transport, slot);
+}
+
+/* A session that has ended is closed; one that ends again and again without a result is spent. */
+static void end_session(struct transport *transport, struct slot *slot)
+{
+	const struct smtp *smtp = &slot->session.smtp;
+
+	collect(transport, slot);
+	if (smtp->end == SMTP_OPEN)
+		return;
+	if (smtp->settled > 0)
+		slot->strikes = 0;
+	else if (smtp->end == SMTP_LOST && ++slot->strikes >= STRIKES_MAX)
+		slot->spent = true;
+	if (smtp->end == SMTP_RELAY_FAULT)
+		transport->refused = true;
+	if (smtp->end != SMTP_CLOSED)
+		(void)snprintf(transport->why, sizeof transport->why, "%s", smtp->why);
+	close_slot(transport, slot);
+}
+
+static bool is_open(const struct slot *slot)
+{
+	return slot->session.state == SESSION_OPEN;
+}
+
+static bool is_opening(const struct slot *slot)
+{
+	return slot->session.state == SESSION_OPENING;
+}
+
+static void open_slot(struct transport *transport, struct slot *slot, int64_t now_ms)
+{
+	if (session_open(&slot->session, transport->multi, transport->relay, now_ms) == -1)
+		give_up_opening(transport, slot);
+	if (transport->first_opened_ms == 0)
+		transport->first_opened_ms = now_ms;
+}
+
+/* There is mail for more sessions than are open. */
+static void open_more(struct transport *transport)
+{
+	const int64_t now_ms = clock_monotonic();
+	const bool alone = !transport->was_up && transport->first_opened_ms != 0 &&
+			   now_ms - transport->first_opened_ms < HEAD_START_MS;
+
+	if (alone || transport->refused || transport->finishing)
+		return;
+	for (unsigned i = 0; i < transport->count; i++) {
+		struct slot *slot = &transport->slot[i];
+
+		if (slot->session.state != SESSION_CLOSED || slot->spent)
+			continue;
+		open_slot(transport, slot, now_ms);
+		if (!transport->was_up && now_ms - transport->first_opened_ms < HEAD_START_MS)
+			return;
+	}
+}
+
+static void smtp_close(struct transport *transport)
+{
+	if (transport == NULL)
+		return;
+	for (unsigned i = 0; transport->slot != NULL && i < transport->count; i++)
+		session_free(&transport->slot[i].session, transport->multi);
+	if (transport->multi != NULL)
+		(void)curl_multi_cleanup(transport->multi);
+	free(transport->slot);
+	free(transport->fd);
+	free(transport);
+	curl_global_cleanup();
+}
+
+static struct transport *smtp_open(
+    const struct relay_config *relay, unsigned sessions, struct error *err)
+{
+	struct transport *transport = NULL;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+		transport = calloc(1, sizeof *transport);
+	if (transport == NULL) {
+		error_set(err, EX_OSERR, "can't start libcurl: out of memory");
+		return NULL;
+	}
+	transport->relay = relay;
+	transport->count = sessions;
+	transport->done_end = &transport->done;
+	transport->slot = calloc(sessions, sizeof *transport->slot);
+	transport->fd = calloc(sessions, sizeof *transport->fd);
+	transport->multi = curl_multi_init();
+	if (transport->slot == NULL || transport->fd == NULL || transport->multi == NULL) {
+		smtp_close(transport);
+		error_set(err, EX_OSERR, "can't start %u sessions: out of memory", sessions);
+		return NULL;
+	}
+	return transport;
+}
+
+static struct slot *ready_slot(struct transport *transport)
+{
+	for (unsigned i = 0; i < transport->count; i++) {
+		struct slot *slot = &transport->slot[i];
+
+		if (is_open(slot) && smtp_ready(&slot->session.smtp))
+			return slot;
+	}
+	return NULL;
+}
+
+static bool smtp_transport_ready(struct transport *transport)
+{
+	if (transport->refused)
+		return false;
+	if (ready_slot(transport) != NULL)
+		return true;
+	open_more(transport);
+	return false;
+}
+
+static void smtp_transport_submit(struct transport *transport, struct message *message)
+{
+	struct slot *slot = ready_slot(transport);
+
+	smtp_submit(&slot->session.smtp, message);
+	collect(transport, slot);
+	session_fill(&slot->session);
+}
+
+/* Learns which openings have ended; whether there were any. */
+static bool take_openings(struct transport *transport)
+{
+	bool ended = false;
+	CURLMsg *info;
+	int left;
+
+	while ((info = curl_multi_info_read(transport->multi, &left)) != NULL) {
+		char *found = NULL;
+		struct slot *slot;
+
+		if (info->msg != CURLMSG_DONE ||
+		    curl_easy_getinfo(info->easy_handle, CURLINFO_PRIVATE, &found) != CURLE_OK)
+			continue;
+		ended = true;
+		slot = (struct slot *)(void *)found;
+		session_opened(
+		    &slot->session, transport->relay, info->data.result, clock_monotonic());
+		if (is_open(slot))
+			transport->was_up = true;
+		else
+			give_up_opening(transport, slot);
+	}
+	return ended;
+}
+
+static void write_all(struct transport *transport)
+{
+	for (unsigned i = 0; i < transport->count; i++) {
+		struct slot *slot = &transport->slot[i];
+
+		if (!is_open(slot))
+			continue;
+		session_write(&slot->session, clock_monotonic());
+		end_session(transport, slot);
+	}
+}
+
+/* Gives up what has waited too long; returns the milliseconds that may pass until the next. */
+static int64_t check_times(struct transport *transport, int64_t most)
+{
+	const int64_t now_ms = clock_monotonic();
+
+	for (unsigned i = 0; i < transport->count; i++) {
+		struct slot *slot = &transport->slot[i];
+		int64_t left;
+
+		if (slot->session.state == SESSION_CLOSED)
+			continue;
+		left = session_time_left(&slot->session, transport->relay, now_ms);
+		if (left <= 0 && is_opening(slot)) {
+			(void)snprintf(slot->session.why, sizeof slot->session.why, "timed out");
+			give_up_opening(transport, slot);
+		} else if (left <= 0) {
+			smtp_lost(&slot->session.smtp, "the relay did not answer in time");
+			end_session(transport, slot);
+		} else if (left < most)
+			most = left;
+	}
+	return most;
+}
+
+static unsigned set_fds(struct transport *transport)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < transport->count; i++) {
+		struct slot *slot = &transport->slot[i];
+		const struct session *session = &slot->session;
+
+		slot->fd = -1;
+		if (!is_open(slot))
+			continue;
+		slot->fd = (int)n;
+		transport->fd[n].fd = session->socket;
+		transport->fd[n].events = CURL_WAIT_POLLIN;
+		if (session->out_pos < session->out_len)
+			transport->fd[n].events |= CURL_WAIT_POLLOUT;
+		transport->fd[n].revents = 0;
+		n++;
+	}
+	return n;
+}
+
+static void read_all(struct transport *transport)
+{
+	for (unsigned i = 0; i < transport->count; i++) {
+		struct slot *slot = &transport->slot[i];
+
+		if (slot->fd == -1 || transport->fd[slot->fd].revents == 0)
+			continue;
+		session_read(&slot->session, clock_monotonic());
+		session_fill(&slot->session);
+		end_session(transport, slot);
+	}
+}
+
+static bool any_opening(const struct transport *transport)
+{
+	for (unsigned i = 0; i < transport->count; i++)
+		if (is_opening(&transport->slot[i]))
+			return true;
+	return false;
+}
+
+static bool any_open(const struct transport *transport)
+{
+	for (unsigned i = 0; i < transport->count; i++)
+		if (is_open(&transport->slot[i]))
+			return true;
+	return false;
+}
+
+static unsigned count_ready(const struct transport *transport)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < transport->count; i++)
+		n += is_open(&transport->slot[i]) && smtp_ready(&transport->slot[i].session.smtp);
+	return n;
+}
+
+static void smtp_wait(struct transport *transport, int timeout_ms)
+{
+	const unsigned ready = count_ready(transport);
+	int64_t most = timeout_ms;
+	bool ended = false;
+	int running;
+
+	write_all(transport);
+	if (any_opening(transport)) {
+		if (curl_multi_perform(transport->multi, &running) == CURLM_OK)
+			ended = take_openings(transport);
+		/* Others may be let go when the head start is over. */
+		if (!transport->was_up && most > HEAD_START_MS)
+			most = HEAD_START_MS;
+	}
+	most = check_times(transport, most);
+	/* Who can take a message now gets it before the rest of its buffer is written. */
+	if (ended || transport->done != NULL || count_ready(transport) > ready)
+		most = 0;
+	if (curl_multi_poll(transport->multi, transport->fd, set_fds(transport), (int)most, NULL) ==
+	    CURLM_OK)
+		read_all(transport);
+}
+
+static struct message *smtp_result(struct transport *transport)
+{
+	struct message *message = transport->done;
+
+	if (message == NULL)
+		return NULL;
+	transport->done = message->next;
+	if (transport->done == NULL)
+		transport->done_end = &transport->done;
+	message->next = NULL;
+	return message;
+}
+
+/* Whether a session is open or may yet be. */
+static bool has_prospects(const struct transport *transport)
+{
+	bool unspent = false;
+
+	for (unsigned i = 0; i < transport->count; i++) {
+		if (is_open(&transport->slot[i]) || is_opening(&transport->slot[i]))
+			return true;
+		unspent = unspent || !transport->slot[i].spent;
+	}
+	return unspent && transport->was_up;
+}
+
+static enum transport_state smtp_state(struct transport *transport, const char **why)
+{
+	*why = transport->why;
+	if (transport->refused)
+		return TRANSPORT_MISCONFIGURED;
+	if (transport->first_opened_ms == 0)
+		return TRANSPORT_OPENING;
+	if (!has_prospects(transport))
+		return TRANSPORT_DOWN;
+	return any_open(transport) || !any_opening(transport) ? TRANSPORT_UP : TRANSPORT_OPENING;
+}
+
+static void smtp_finish(struct transport *transport)
+{
+	const int64_t until = clock_monotonic() + QUIT_MS;
+	int64_t left = QUIT_MS;
+
+	transport->finishing = true;
+	for (unsigned i = 0; i < transport->count; i++) {
+		struct slot *slot = &transport->slot[i];
+
+		if (is_opening(slot))
+			close_slot(transport, slot);
+		else if (is_open(slot))
+			smtp_quit(&slot->session.smtp);
+	}
+	while (any_open(transport) && left > 0) {
+		smtp_wait(transport, (int)left);
+		left = until - clock_monotonic();
+	}
+	for (unsigned i = 0; i < transport->count; i++)
+		if (is_open(&transport->slot[i])) {
+			smtp_lost(&transport->slot[i].session.smtp, "no reply to QUIT");
+			end_session(transport, &transport->slot[i]);
+		}
+}
+
+/* What curl knows of the certificate that the relay has shown. */
+static void tell_certificate(const struct session *session, FILE *out)
+{
+	struct curl_certinfo *chain = NULL;
+
+	if (curl_easy_getinfo(session->easy, CURLINFO_CERTINFO, &chain) != CURLE_OK ||
+	    chain == NULL || chain->num_of_certs == 0)
+		return;
+	for (const struct curl_slist *line = chain->certinfo[0]; line != NULL; line = line->next)
+		if (strncmp(line->data, "Subject:", 8) == 0 ||
+		    strncmp(line->data, "Expire date:", 12) == 0)
+			(void)fprintf(out, "  certificate %s\n", line->data);
+}
+
+static void tell_session(const struct transport *transport, FILE *out)
+{
+	const struct session *session = &transport->slot[0].session;
+	const struct smtp_offer *offer = &session->offer;
+
+	(void)fprintf(out, "  TLS: %s\n",
+	    session->tls[0] != '\0' ? session->tls : "none, the connection is not encrypted");
+	tell_certificate(session, out);
+	if (transport->relay->user != NULL)
+		(void)fprintf(out, "  AUTH: logged in as %s\n", transport->relay->user);
+	else
+		(void)fprintf(out, "  AUTH: not used, no user is configured\n");
+	(void)fprintf(out, "  offers:%s%s%s", offer->pipelining ? " PIPELINING" : "",
+	    offer->eightbit ? " 8BITMIME" : "", offer->smtputf8 ? " SMTPUTF8" : "");
+	if (offer->size_max > 0)
+		(void)fprintf(out, " SIZE (up to %.1f MB)", (double)offer->size_max / 1e6);
+	(void)fprintf(out, "\n");
+	if (!offer->pipelining)
+		(void)fprintf(out, "  note: without PIPELINING a message takes 4 round trips\n");
+}
+
+static int smtp_probe(const struct relay_config *relay, FILE *out, struct error *err)
+{
+	struct transport *transport = smtp_open(relay, 1, err);
+	const char *why;
+	int result = 0;
+
+	if (transport == NULL)
+		return -1;
+	transport->slot[0].session.trace = out;
+	open_more(transport);
+	while (smtp_state(transport, &why) == TRANSPORT_OPENING)
+		smtp_wait(transport, HEAD_START_MS);
+	if (smtp_state(transport, &why) == TRANSPORT_UP) {
+		tell_session(transport, out);
+		smtp_finish(transport);
+	} else {
+		error_set(err, EX_TEMPFAIL, "relay \"%s\" (%s): %s", relay->name, relay->url, why);
+		result = -1;
+	}
+	smtp_close(transport);
+	return result;
+}
+
+__attribute__((visibility("default"))) const struct transport_kind transport_kind = {
+    .version = smtp_version,
+    .open = smtp_open,
+    .ready = smtp_transport_ready,
+    .submit = smtp_transport_submit,
+    .wait = smtp_wait,
+    .result = smtp_result,
+    .state = smtp_state,
+    .finish = smtp_finish,
+    .close = smtp_close,
+    .probe = smtp_probe,
+};
