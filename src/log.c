@@ -1,0 +1,194 @@
+#include "log.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "io.h"
+
+#define LINE_MAX_BYTES ((size_t)4096) /* room that a line may use; longer values are cut */
+#define PROGRESS_MS    200
+
+static const char ERASE[] = "\r\033[K";
+
+/* Whether stderr is the stream that journald gave, as systemd.exec(5) says to find out. */
+static bool is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	char own[64];
+	struct stat st;
+
+	if (stream == NULL || fstat(STDERR_FILENO, &st) == -1)
+		return false;
+	(void)snprintf(
+	    own, sizeof own, "%" PRIuMAX ":%" PRIuMAX, (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	return strcmp(stream, own) == 0;
+}
+
+void log_open(struct log *log, bool verbose)
+{
+	*log = (struct log){.verbose = verbose};
+	log->journal = is_journal();
+	log->terminal = isatty(STDERR_FILENO) == 1;
+}
+
+void log_flush(struct log *log)
+{
+	/* Nobody is left to be told that stderr can't be written. */
+	(void)io_write(STDERR_FILENO, log->buf, log->used);
+	log->used = 0;
+}
+
+static void put(struct log *log, const char *bytes, size_t len)
+{
+	const size_t room = sizeof log->buf - log->used;
+
+	if (log->muted)
+		return;
+	if (len > room)
+		len = room;
+	memcpy(log->buf + log->used, bytes, len);
+	log->used += len;
+}
+
+static void put_string(struct log *log, const char *text)
+{
+	put(log, text, strlen(text));
+}
+
+static void erase_progress(struct log *log)
+{
+	if (log->has_progress)
+		put_string(log, ERASE);
+	log->has_progress = false;
+}
+
+void log_begin(struct log *log, enum log_level level, const char *event)
+{
+	char mark[8];
+
+	if (sizeof log->buf - log->used < LINE_MAX_BYTES)
+		log_flush(log);
+	log->muted = log->terminal && !log->verbose && level == LOG_LEVEL_INFO;
+	if (log->muted)
+		return;
+	erase_progress(log);
+	if (log->journal) {
+		(void)snprintf(mark, sizeof mark, "<%d>", (int)level);
+		put_string(log, mark);
+	}
+	put_string(log, event);
+}
+
+static void put_key(struct log *log, const char *key)
+{
+	put_string(log, " ");
+	put_string(log, key);
+	put_string(log, "=");
+}
+
+static bool is_plain(const char *value, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)value[i] <= ' ' || value[i] == '"' || value[i] == '=' ||
+		    value[i] == '\\' || value[i] == 127)
+			return false;
+	return len > 0;
+}
+
+void log_text_n(struct log *log, const char *key, const char *value, size_t len)
+{
+	const size_t most = LINE_MAX_BYTES / 4;
+
+	if (len > most)
+		len = most;
+	put_key(log, key);
+	if (is_plain(value, len)) {
+		put(log, value, len);
+		return;
+	}
+	put_string(log, "\"");
+	for (size_t i = 0; i < len; i++) {
+		const unsigned char c = (unsigned char)value[i];
+
+		if (c == '"' || c == '\\')
+			put_string(log, "\\");
+		put(log, c < ' ' || c == 127 ? "?" : &value[i], 1);
+	}
+	put_string(log, "\"");
+}
+
+void log_text(struct log *log, const char *key, const char *value)
+{
+	log_text_n(log, key, value, strlen(value));
+}
+
+void log_number(struct log *log, const char *key, int64_t value)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof text, "%" PRId64, value);
+	put_key(log, key);
+	put_string(log, text);
+}
+
+void log_tenths(struct log *log, const char *key, int64_t tenths)
+{
+	char text[32];
+
+	(void)snprintf(text, sizeof text, "%" PRId64 ".%" PRId64, tenths / 10, tenths % 10);
+	put_key(log, key);
+	put_string(log, text);
+}
+
+static void put_time(struct log *log)
+{
+	const time_t now = (time_t)clock_now();
+	struct tm tm;
+	char text[32];
+
+	if (gmtime_r(&now, &tm) == NULL ||
+	    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		return;
+	put_key(log, "time");
+	put_string(log, text);
+}
+
+void log_end(struct log *log)
+{
+	if (!log->journal && !log->terminal)
+		put_time(log);
+	put_string(log, "\n");
+	log->muted = false;
+}
+
+void log_say(struct log *log, enum log_level level, const char *event, const char *text)
+{
+	log_begin(log, level, event);
+	log_text(log, "text", text);
+	log_end(log);
+}
+
+void log_progress(struct log *log, const char *format, ...)
+{
+	const int64_t now_ms = clock_monotonic();
+	char line[256];
+	va_list args;
+
+	if (!log->terminal || now_ms - log->progress_ms < PROGRESS_MS)
+		return;
+	va_start(args, format);
+	(void)vsnprintf(line, sizeof line, format, args);
+	va_end(args);
+	erase_progress(log);
+	put_string(log, line);
+	log->has_progress = true;
+	log->progress_ms = now_ms;
+	log_flush(log);
+}

@@ -1,0 +1,33 @@
+#include "privilege.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int privilege_drop(const char *path, struct error *err)
+{
+	struct stat st;
+	const struct passwd *user;
+
+	/* A spool that can't be looked at is spool_open's to complain about. */
+	if (geteuid() != 0 || stat(path, &st) == -1 || st.st_uid == 0)
+		return 0;
+	user = getpwuid(st.st_uid);
+	if ((user != NULL ? initgroups(user->pw_name, st.st_gid) : setgroups(0, NULL)) == 0 &&
+	    setgid(st.st_gid) == 0 && setuid(st.st_uid) == 0)
+		return 0;
+	error_set_errno(err, "can't become the user who owns the spool %s", path);
+	return -1;
+}
+
+bool privilege_owner(struct spool_owner *owner)
+{
+	const struct passwd *user = geteuid() == 0 ? getpwnam("maildrain") : NULL;
+
+	if (user == NULL)
+		return false;
+	owner->uid = user->pw_uid;
+	owner->gid = user->pw_gid;
+	return true;
+}

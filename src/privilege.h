@@ -1,0 +1,22 @@
+/*
+ * privilege: maildrain never works as root by choice.
+ */
+#ifndef MAILDRAIN_PRIVILEGE_H
+#define MAILDRAIN_PRIVILEGE_H
+
+#include <stdbool.h>
+
+#include "error.h"
+#include "spool.h"
+
+/*
+ * For root only, others stay as they are: becomes, for good, the user that PATH belongs to, so that
+ * a run by hand leaves files as one by the timer does. A spool of root's stays with root. 0 or -1
+ * with ERR.
+ */
+int privilege_drop(const char *path, struct error *err);
+
+/* Whom a new spool should belong to: the user maildrain, when root makes it and there is one. */
+bool privilege_owner(struct spool_owner *owner);
+
+#endif

@@ -1,0 +1,663 @@
+#include "spool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "clock.h"
+
+#define TWINS_MAX    1000 /* messages of one name in one directory */
+#define NAME_RESERVE 16	  /* bytes that a later state of a claimed message may need more */
+
+static const struct {
+	const char *name;
+	mode_t mode;
+} layout[SPOOL_DIRS] = {
+    [SPOOL_TMP] = {"tmp", 03770},
+    [SPOOL_NEW] = {"new", 03770},
+    [SPOOL_CUR] = {"cur", 02750},
+    [SPOOL_FAILED] = {"failed", 02750},
+};
+
+/* Stock Django writes its dumps into the spool itself, so writers need that too. */
+static const mode_t ROOT_MODE = 03770;
+
+const char *spool_dir_name(enum spool_dir dir)
+{
+	return layout[dir].name;
+}
+
+/* ---- making, opening, checking ---- */
+
+static int make_dir(int at, const char *name, const struct spool_owner *owner, mode_t mode,
+    const char *path, struct error *err)
+{
+	int fd;
+	int result = 0;
+
+	if (mkdirat(at, name, 0700) == -1 && errno != EEXIST) {
+		error_set_errno(err, "can't make the directory %s", path);
+		return -1;
+	}
+	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd == -1 || (owner != NULL && fchown(fd, owner->uid, owner->gid) == -1) ||
+	    fchmod(fd, mode) == -1 || fsync(fd) == -1) {
+		error_set_errno(err, "can't set up the directory %s", path);
+		result = -1;
+	}
+	if (fd != -1)
+		(void)close(fd);
+	return result;
+}
+
+int spool_init(const char *path, const struct spool_owner *owner, struct error *err)
+{
+	char sub[PATH_MAX];
+	int root;
+	int result = 0;
+
+	if (make_dir(AT_FDCWD, path, owner, ROOT_MODE, path, err) == -1)
+		return -1;
+	root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root == -1) {
+		error_set_errno(err, "can't open %s", path);
+		return -1;
+	}
+	for (int dir = 0; dir < SPOOL_DIRS && result == 0; dir++) {
+		(void)snprintf(sub, sizeof sub, "%s/%s", path, layout[dir].name);
+		result = make_dir(root, layout[dir].name, owner, layout[dir].mode, sub, err);
+	}
+	if (result == 0 && fsync(root) == -1) {
+		error_set_errno(err, "can't sync %s", path);
+		result = -1;
+	}
+	(void)close(root);
+	return result;
+}
+
+static int open_dir(struct spool *spool, enum spool_dir dir, struct error *err)
+{
+	int why;
+
+	spool->dir[dir] =
+	    openat(spool->root, layout[dir].name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (spool->dir[dir] != -1)
+		return 0;
+	why = errno;
+	error_set_errno(err, "can't open the spool directory %s/%s", spool->path, layout[dir].name);
+	if (why == ENOENT || why == ENOTDIR || why == ELOOP)
+		error_set(err, EX_CONFIG,
+		    "%s is no spool: it has no directory %s; make one with "
+		    "\"maildrain init\"",
+		    spool->path, layout[dir].name);
+	return -1;
+}
+
+/* The name of this machine as names of files may hold it. */
+static void set_host(struct spool *spool)
+{
+	if (gethostname(spool->host, sizeof spool->host) == -1)
+		(void)snprintf(spool->host, sizeof spool->host, "localhost");
+	spool->host[sizeof spool->host - 1] = '\0';
+	for (char *c = spool->host; *c != '\0'; c++)
+		if (*c == '/' || *c == ':' || *c == ',' || *c == '=' || *c <= ' ')
+			*c = '_';
+}
+
+int spool_open(struct spool *spool, const char *path, struct error *err)
+{
+	*spool = (struct spool){.path = path, .root = -1, .dir = {-1, -1, -1, -1}};
+	set_host(spool);
+	spool->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (spool->root == -1) {
+		if (errno == ENOENT)
+			error_set(err, EX_CONFIG,
+			    "there is no spool at %s; make one with \"maildrain init\"", path);
+		else
+			error_set_errno(err, "can't open the spool %s", path);
+		return -1;
+	}
+	for (int dir = 0; dir < SPOOL_DIRS; dir++) {
+		if (open_dir(spool, (enum spool_dir)dir, err) == -1) {
+			spool_close(spool);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+void spool_close(struct spool *spool)
+{
+	/* Directories are only read through these: close has nothing to report. */
+	for (int dir = 0; dir < SPOOL_DIRS; dir++)
+		if (spool->dir[dir] != -1)
+			(void)close(spool->dir[dir]);
+	if (spool->root != -1)
+		(void)close(spool->root);
+	spool->root = -1;
+}
+
+static int check_dir(
+    const struct spool *spool, int fd, const char *name, mode_t mode, struct error *err)
+{
+	struct stat root;
+	struct stat st;
+
+	if (fstat(spool->root, &root) == -1 || fstat(fd, &st) == -1) {
+		error_set_errno(err, "can't look at %s/%s", spool->path, name);
+		return -1;
+	}
+	if (st.st_dev != root.st_dev) {
+		error_set(err, EX_CONFIG,
+		    "%s/%s is on another file system than %s: a rename could not move a message "
+		    "there; bring them together",
+		    spool->path, name, spool->path);
+		return -1;
+	}
+	if ((st.st_mode & 07777) != mode) {
+		error_set(err, EX_CONFIG,
+		    "%s/%s has mode %04o and should have %04o: \"maildrain init\" "
+		    "mends it",
+		    spool->path, name, (unsigned)st.st_mode & 07777, (unsigned)mode);
+		return -1;
+	}
+	if (st.st_uid != root.st_uid || st.st_gid != root.st_gid) {
+		error_set(err, EX_CONFIG,
+		    "%s/%s belongs to another user or group than %s: see chown(1)", spool->path,
+		    name, spool->path);
+		return -1;
+	}
+	return 0;
+}
+
+int spool_check(const struct spool *spool, struct error *err)
+{
+	if (check_dir(spool, spool->root, "", ROOT_MODE, err) == -1)
+		return -1;
+	for (int dir = 0; dir < SPOOL_DIRS; dir++)
+		if (check_dir(spool, spool->dir[dir], layout[dir].name, layout[dir].mode, err) ==
+		    -1)
+			return -1;
+	return 0;
+}
+
+int spool_lock(struct spool *spool, struct error *err)
+{
+	if (flock(spool->root, LOCK_EX | LOCK_NB) == 0)
+		return 1;
+	if (errno == EWOULDBLOCK)
+		return 0;
+	error_set_errno(err, "can't lock the spool %s", spool->path);
+	return -1;
+}
+
+/* ---- looking through a directory ---- */
+
+int spool_each(
+    const struct spool *spool, int dirfd, spool_visit *visit, void *context, struct error *err)
+{
+	/* A description of its own: the position in the directory is not shared. */
+	const int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = fd != -1 ? fdopendir(fd) : NULL;
+	const struct dirent *item;
+	int result = 0;
+
+	if (stream == NULL) {
+		error_set_errno(err, "can't read a directory of %s", spool->path);
+		if (fd != -1)
+			(void)close(fd);
+		return -1;
+	}
+	while (result == 0 && (errno = 0, item = readdir(stream)) != NULL)
+		if (strcmp(item->d_name, ".") != 0 && strcmp(item->d_name, "..") != 0)
+			result = visit(context, item->d_name, item->d_type);
+	if (result == 0 && errno != 0) {
+		error_set_errno(err, "can't read a directory of %s", spool->path);
+		result = -1;
+	}
+	(void)closedir(stream);
+	return result;
+}
+
+/* ---- durability ---- */
+
+static void touched(struct spool *spool, enum spool_dir dir)
+{
+	spool->dirty[dir] = true;
+}
+
+static void result_recorded(struct spool *spool)
+{
+	if (spool->unsynced++ == 0)
+		spool->unsynced_since = clock_monotonic();
+}
+
+bool spool_sync_due(const struct spool *spool, int64_t now_ms)
+{
+	return spool->unsynced >= SPOOL_SYNC_RESULTS ||
+	       (spool->unsynced > 0 &&
+		   now_ms - spool->unsynced_since >= (int64_t)SPOOL_SYNC_SECONDS * 1000);
+}
+
+static int sync_dir(const struct spool *spool, int fd, const char *name, struct error *err)
+{
+	if (fsync(fd) == 0)
+		return 0;
+	error_set_errno(err, "can't sync %s/%s", spool->path, name);
+	return -1;
+}
+
+/*
+ * Where messages arrive comes before where they left: should the power fail in between, a message
+ * may stand in both places, never in neither.
+ */
+int spool_sync(struct spool *spool, struct error *err)
+{
+	static const enum spool_dir order[] = {SPOOL_FAILED, SPOOL_CUR, SPOOL_NEW, SPOOL_TMP};
+
+	for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+		const enum spool_dir dir = order[i];
+
+		if (!spool->dirty[dir])
+			continue;
+		if (sync_dir(spool, spool->dir[dir], layout[dir].name, err) == -1)
+			return -1;
+		spool->dirty[dir] = false;
+	}
+	spool->unsynced = 0;
+	return 0;
+}
+
+/* ---- changes of state ---- */
+
+/*
+ * rename(2) that never overwrites. Some file systems lack the flag; there a look goes before, which
+ * suffices as long as nobody moves files of the same name by hand at this very moment.
+ */
+static int rename_new(int from_fd, const char *from, int to_fd, const char *to)
+{
+	struct stat st;
+
+	if (renameat2(from_fd, from, to_fd, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	if (fstatat(to_fd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	return renameat(from_fd, from, to_fd, to);
+}
+
+/* TO gets NAME with "-TWIN" behind UNIQUE, and ENTRY with its other fields as they are. */
+static bool twin_name(const struct entry *entry, unsigned twin, char *to)
+{
+	char renamed[ENTRY_NAME_MAX + 1];
+	struct entry changed = *entry;
+	struct entry parsed;
+	const int len = snprintf(renamed, sizeof renamed, "%.*s-%u%s", (int)entry->unique_len,
+	    entry->name, twin, entry->name + entry->unique_len);
+
+	if (len < 0 || (size_t)len >= sizeof renamed || !entry_parse(renamed, &parsed))
+		return false;
+	changed.name = renamed;
+	changed.unique_len = parsed.unique_len;
+	return entry_format(&changed, to, ENTRY_NAME_MAX + 1) != -1;
+}
+
+/* The one rename behind every change of state: FROM in new/ becomes what CHANGED says, in DIR. */
+static enum spool_moved move(struct spool *spool, const char *from, const struct entry *changed,
+    enum spool_dir dir, char *to, struct error *err)
+{
+	const int new_fd = spool->dir[SPOOL_NEW];
+	bool fits = entry_format(changed, to, ENTRY_NAME_MAX + 1) != -1;
+
+	for (unsigned twin = 2; fits && twin < TWINS_MAX; twin++) {
+		if (strcmp(from, to) == 0 && dir == SPOOL_NEW)
+			return SPOOL_MOVED;
+		if (rename_new(new_fd, from, spool->dir[dir], to) == 0) {
+			touched(spool, SPOOL_NEW);
+			touched(spool, dir);
+			return SPOOL_MOVED;
+		}
+		if (errno == ENOENT)
+			return SPOOL_GONE;
+		if (errno != EEXIST) {
+			error_set_errno(err, "can't move %s/new/%s to %s/%s", spool->path, from,
+			    layout[dir].name, to);
+			return SPOOL_ERROR;
+		}
+		fits = twin_name(changed, twin, to);
+	}
+	return SPOOL_TOO_LONG;
+}
+
+enum spool_moved spool_claim(
+    struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err)
+{
+	char claim[SPOOL_HOST_MAX + 16];
+	struct entry changed = *entry;
+
+	changed.attempts++;
+	changed.not_before = until;
+	changed.claim = claim;
+	changed.claim_len =
+	    (size_t)snprintf(claim, sizeof claim, "%s-%ld", spool->host, (long)getpid());
+	if (entry_format(&changed, to, ENTRY_NAME_MAX + 1 - NAME_RESERVE) == -1)
+		return SPOOL_TOO_LONG;
+	return move(spool, entry->name, &changed, SPOOL_NEW, to, err);
+}
+
+static void drop_claim(struct entry *entry)
+{
+	entry->claim = NULL;
+	entry->claim_len = 0;
+	entry->not_before = 0;
+}
+
+enum spool_moved spool_release(
+    struct spool *spool, const struct entry *entry, bool charged, char *to, struct error *err)
+{
+	struct entry changed = *entry;
+
+	drop_claim(&changed);
+	if (!charged && changed.attempts > 0)
+		changed.attempts--;
+	return move(spool, entry->name, &changed, SPOOL_NEW, to, err);
+}
+
+enum spool_moved spool_restart(
+    struct spool *spool, const struct entry *entry, char *to, struct error *err)
+{
+	struct entry changed = *entry;
+
+	changed.status[0] = '\0';
+	return move(spool, entry->name, &changed, SPOOL_NEW, to, err);
+}
+
+enum spool_moved spool_defer(struct spool *spool, const struct entry *entry, const char *status,
+    int64_t not_before, char *to, struct error *err)
+{
+	struct entry changed = *entry;
+
+	drop_claim(&changed);
+	changed.not_before = not_before;
+	(void)snprintf(changed.status, sizeof changed.status, "%s", status);
+	result_recorded(spool);
+	return move(spool, entry->name, &changed, SPOOL_NEW, to, err);
+}
+
+/* What a message that is through keeps in its name: UNIQUE, attempts and what we do not know. */
+static struct entry through(const struct entry *entry, const char *status)
+{
+	struct entry changed = *entry;
+
+	drop_claim(&changed);
+	changed.priority = ENTRY_PRIORITY_DEFAULT;
+	changed.expires = 0;
+	(void)snprintf(changed.status, sizeof changed.status, "%s", status);
+	return changed;
+}
+
+enum spool_moved spool_sent(
+    struct spool *spool, const struct entry *entry, bool keep, char *to, struct error *err)
+{
+	struct entry changed = through(entry, "");
+
+	result_recorded(spool);
+	changed.flags = "S";
+	if (keep)
+		return move(spool, entry->name, &changed, SPOOL_CUR, to, err);
+	to[0] = '\0';
+	if (unlinkat(spool->dir[SPOOL_NEW], entry->name, 0) == 0) {
+		touched(spool, SPOOL_NEW);
+		return SPOOL_MOVED;
+	}
+	if (errno == ENOENT)
+		return SPOOL_GONE;
+	error_set_errno(err, "can't remove %s/new/%s, which is sent", spool->path, entry->name);
+	return SPOOL_ERROR;
+}
+
+enum spool_moved spool_fail(
+    struct spool *spool, const struct entry *entry, const char *status, char *to, struct error *err)
+{
+	struct entry changed = through(entry, status);
+
+	result_recorded(spool);
+	return move(spool, entry->name, &changed, SPOOL_FAILED, to, err);
+}
+
+/* ---- new files ---- */
+
+static void draft_name(struct spool *spool, struct spool_draft *draft)
+{
+	const int64_t now_us = clock_now_us();
+
+	(void)snprintf(draft->name, sizeof draft->name, "%" PRId64 ".M%06" PRId64 "P%ldQ%u.%s",
+	    now_us / 1000000, now_us % 1000000, (long)getpid(), ++spool->counter, spool->host);
+}
+
+int spool_draft_open(struct spool *spool, struct spool_draft *draft, struct error *err)
+{
+	draft_name(spool, draft);
+	draft->fd = openat(spool->dir[SPOOL_TMP], draft->name,
+	    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+	if (draft->fd != -1)
+		return 0;
+	error_set_errno(err, "can't write %s/tmp/%s", spool->path, draft->name);
+	return -1;
+}
+
+void spool_draft_abandon(struct spool *spool, struct spool_draft *draft)
+{
+	if (draft->fd != -1)
+		(void)close(draft->fd);
+	draft->fd = -1;
+	/* Should this fail, the sweep of tmp/ does it later. */
+	(void)unlinkat(spool->dir[SPOOL_TMP], draft->name, 0);
+}
+
+/* The data is on the disk and the file is closed. */
+static int draft_finish(struct spool *spool, struct spool_draft *draft, struct error *err)
+{
+	const int fd = draft->fd;
+
+	if (fsync(fd) == -1) {
+		error_set_errno(err, "can't sync %s/tmp/%s", spool->path, draft->name);
+		return -1;
+	}
+	draft->fd = -1;
+	if (close(fd) == -1) {
+		error_set_errno(err, "can't close %s/tmp/%s", spool->path, draft->name);
+		return -1;
+	}
+	return 0;
+}
+
+/* Moves the draft to DIR under NAME; durable on return. */
+static int draft_publish(struct spool *spool, struct spool_draft *draft, enum spool_dir dir,
+    const char *name, struct error *err)
+{
+	if (draft_finish(spool, draft, err) == -1) {
+		spool_draft_abandon(spool, draft);
+		return -1;
+	}
+	if (rename_new(spool->dir[SPOOL_TMP], draft->name, spool->dir[dir], name) == -1) {
+		error_set_errno(
+		    err, "can't move %s/tmp/%s to %s/", spool->path, draft->name, layout[dir].name);
+		spool_draft_abandon(spool, draft);
+		return -1;
+	}
+	return sync_dir(spool, spool->dir[dir], layout[dir].name, err);
+}
+
+int spool_draft_commit(struct spool *spool, struct spool_draft *draft, struct error *err)
+{
+	return draft_publish(spool, draft, SPOOL_NEW, draft->name, err);
+}
+
+int spool_draft_fail(
+    struct spool *spool, struct spool_draft *draft, const char *status, struct error *err)
+{
+	char name[sizeof draft->name + 16];
+
+	(void)snprintf(name, sizeof name, "%s,E=%s", draft->name, status);
+	return draft_publish(spool, draft, SPOOL_FAILED, name, err);
+}
+
+int spool_draft_replace(
+    struct spool *spool, struct spool_draft *draft, const char *name, struct error *err)
+{
+	if (draft_finish(spool, draft, err) == -1) {
+		spool_draft_abandon(spool, draft);
+		return -1;
+	}
+	if (renameat(spool->dir[SPOOL_TMP], draft->name, spool->dir[SPOOL_NEW], name) == -1) {
+		error_set_errno(err, "can't replace %s/new/%s", spool->path, name);
+		spool_draft_abandon(spool, draft);
+		return -1;
+	}
+	touched(spool, SPOOL_NEW);
+	return 0;
+}
+
+/* ---- stock dumps ---- */
+
+/* BASE gets NAME without its ",O=…". */
+static void dump_base(const char *name, char *base, size_t size)
+{
+	const char *field = strstr(name, ",O=");
+
+	(void)snprintf(
+	    base, size, "%.*s", (int)(field != NULL ? field - name : (long)strlen(name)), name);
+}
+
+/* Renames in the root or out of it, to a name that is free; durable on return. */
+static int dump_move(struct spool *spool, const char *name, int to_fd, const char *field, char *to,
+    struct error *err)
+{
+	char base[ENTRY_NAME_MAX + 1];
+	int result = -1;
+
+	dump_base(name, base, sizeof base);
+	for (unsigned twin = 1; twin < TWINS_MAX && result == -1; twin++) {
+		char mark[16] = "";
+		int len;
+
+		if (twin > 1)
+			(void)snprintf(mark, sizeof mark, "-%u", twin);
+		len = snprintf(to, ENTRY_NAME_MAX + 1, "%s%s,%s", base, mark, field);
+		if (len < 0 || len > ENTRY_NAME_MAX) {
+			error_set(err, EX_DATAERR, "the name of the dump %s/%s is too long",
+			    spool->path, name);
+			return -1;
+		}
+		result = rename_new(spool->root, name, to_fd, to);
+		if (result == -1 && errno != EEXIST)
+			break;
+	}
+	if (result == 0 && fsync(to_fd) == 0 && fsync(spool->root) == 0)
+		return 0;
+	error_set_errno(err, "can't rename the dump %s/%s", spool->path, name);
+	return -1;
+}
+
+int spool_dump_advance(
+    struct spool *spool, const char *name, uint64_t offset, char *to, struct error *err)
+{
+	char field[32];
+
+	(void)snprintf(field, sizeof field, "O=%" PRIu64, offset);
+	return dump_move(spool, name, spool->root, field, to, err);
+}
+
+int spool_dump_give_up(struct spool *spool, const char *name, struct error *err)
+{
+	char to[ENTRY_NAME_MAX + 1];
+
+	return dump_move(spool, name, spool->dir[SPOOL_FAILED], "E=5.6.0", to, err);
+}
+
+int spool_dump_remove(struct spool *spool, const char *name, struct error *err)
+{
+	if (unlinkat(spool->root, name, 0) == 0 && fsync(spool->root) == 0)
+		return 0;
+	error_set_errno(err, "can't remove the dump %s/%s", spool->path, name);
+	return -1;
+}
+
+/* ---- housekeeping ---- */
+
+struct cleaning {
+	struct spool *spool;
+	enum spool_dir dir;
+	int64_t older_than;
+	size_t removed;
+	struct error *err;
+};
+
+/* Removes NAME when it is a regular file that has not been touched since older_than. */
+static int remove_when_old(struct cleaning *cleaning, const char *name)
+{
+	struct spool *spool = cleaning->spool;
+	const int fd = spool->dir[cleaning->dir];
+	struct stat st;
+
+	/* Gone in the meantime, or not ours to look at: nothing to clean. */
+	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == -1 || !S_ISREG(st.st_mode))
+		return 0;
+	if (st.st_mtime >= cleaning->older_than || st.st_ctime >= cleaning->older_than)
+		return 0;
+	if (unlinkat(fd, name, 0) == -1 && errno != ENOENT) {
+		error_set_errno(cleaning->err, "can't remove %s/%s/%s", spool->path,
+		    layout[cleaning->dir].name, name);
+		return -1;
+	}
+	cleaning->removed++;
+	return 0;
+}
+
+static int sweep_one(void *context, const char *name, unsigned char type)
+{
+	(void)type;
+	return name[0] == '.' ? 0 : remove_when_old(context, name);
+}
+
+int spool_sweep(struct spool *spool, int64_t now, struct error *err)
+{
+	struct cleaning cleaning = {
+	    .spool = spool, .dir = SPOOL_TMP, .older_than = now - SPOOL_STALE_SECONDS, .err = err};
+
+	return spool_each(spool, spool->dir[SPOOL_TMP], sweep_one, &cleaning, err);
+}
+
+/* A message is sent after it was made, so a young name says "keep" without a look at the file. */
+static int purge_one(void *context, const char *name, unsigned char type)
+{
+	struct cleaning *cleaning = context;
+	struct entry entry;
+
+	(void)type;
+	if (!entry_parse(name, &entry) || entry_birth(&entry) >= cleaning->older_than)
+		return 0;
+	return remove_when_old(cleaning, name);
+}
+
+int spool_purge(struct spool *spool, int64_t older_than, size_t *removed, struct error *err)
+{
+	struct cleaning cleaning = {
+	    .spool = spool, .dir = SPOOL_CUR, .older_than = older_than, .err = err};
+	const int result = spool_each(spool, spool->dir[SPOOL_CUR], purge_one, &cleaning, err);
+
+	*removed = cleaning.removed;
+	return result;
+}

@@ -1,0 +1,154 @@
+/*
+ * spool: the directories. Every rename, link, unlink and fsync of the spool stands here.
+ *
+ *	tmp/     building    a writer's file; swept after 36 hours
+ *	new/     waiting     due when T is absent or past
+ *	         claimed     C names the run that sends it, T says until when
+ *	         deferred    E=4.x.x and T
+ *	cur/     sent        ":2,S"
+ *	failed/  given up    E=5.x.x
+ *
+ * A change of state is one rename(2), so a crash leaves a message in the state before or after it:
+ * only a claim can be left behind, and the next run of this host releases it.
+ *
+ * What must be durable, and when: a message before it is in new/ (spool_draft_commit), a result at
+ * the next spool_sync, which the run calls every SPOOL_SYNC_RESULTS results or
+ * SPOOL_SYNC_SECONDS. Losing a result in a power cut repeats a message; it never loses one.
+ *
+ * All access goes through directory descriptors opened once without following links, so a
+ * path that changes under a run can't lead it elsewhere.
+ */
+#ifndef MAILDRAIN_SPOOL_H
+#define MAILDRAIN_SPOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "entry.h"
+#include "error.h"
+
+#define SPOOL_HOST_MAX	    64		/* bytes of the host in names, with the final NUL */
+#define SPOOL_STALE_SECONDS (36 * 3600) /* maildir(5): a file in tmp/ nobody writes any more */
+#define SPOOL_SYNC_RESULTS  100
+#define SPOOL_SYNC_SECONDS  1
+
+enum spool_dir { SPOOL_TMP, SPOOL_NEW, SPOOL_CUR, SPOOL_FAILED, SPOOL_DIRS };
+
+struct spool {
+	const char *path; /* the caller's */
+	int root;	  /* descriptors of the spool and its directories */
+	int dir[SPOOL_DIRS];
+	char host[SPOOL_HOST_MAX]; /* of this machine, without "/" ":" "," and "=" */
+	unsigned counter;	   /* makes UNIQUE unique within this process */
+	bool dirty[SPOOL_DIRS];	   /* renamed into or out of since the last sync */
+	unsigned unsynced;	   /* results since then */
+	int64_t unsynced_since;	   /* monotonic milliseconds of the first of them */
+};
+
+struct spool_owner {
+	uid_t uid;
+	gid_t gid;
+};
+
+/*
+ * Makes PATH and its directories with the modes of the contract; mends those of existing ones. They
+ * are given to OWNER, or left to the caller when it is NULL.
+ */
+int spool_init(const char *path, const struct spool_owner *owner, struct error *err);
+
+const char *spool_dir_name(enum spool_dir dir);
+
+/* Whether modes, owners and file system are as they should be; if not, -1 with advice in ERR. */
+int spool_check(const struct spool *spool, struct error *err);
+
+int spool_open(struct spool *spool, const char *path, struct error *err);
+void spool_close(struct spool *spool);
+
+/* 1: this process is the one run; 0: another run holds the lock; -1: ERR. Held until close. */
+int spool_lock(struct spool *spool, struct error *err);
+
+/*
+ * Calls VISIT with each name in DIRFD (one of spool->dir, or spool->root) but "." and "..", in no
+ * order; TYPE is dirent's d_type. A visit may rename what it is shown. VISIT returns 0 to go on;
+ * another value ends it and is returned. -1 with ERR when the directory can't be read.
+ */
+typedef int spool_visit(void *context, const char *name, unsigned char type);
+int spool_each(
+    const struct spool *spool, int dirfd, spool_visit *visit, void *context, struct error *err);
+
+/* A message that is being written. */
+struct spool_draft {
+	int fd; /* in tmp/, open for reading and writing */
+	char name[ENTRY_NAME_MAX + 1];
+};
+
+/* Opens a fresh file in tmp/ under a new UNIQUE, mode 0640. */
+int spool_draft_open(struct spool *spool, struct spool_draft *draft, struct error *err);
+/* fsync, rename into new/ under its UNIQUE, fsync of new/; closes. On -1 the draft is removed. */
+int spool_draft_commit(struct spool *spool, struct spool_draft *draft, struct error *err);
+/* The same into failed/ with E=STATUS: it was never a message to send, a person must look. */
+int spool_draft_fail(
+    struct spool *spool, struct spool_draft *draft, const char *status, struct error *err);
+/* fsync, then rename over new/NAME, which this run has claimed; closes. On -1 it is removed. */
+int spool_draft_replace(
+    struct spool *spool, struct spool_draft *draft, const char *name, struct error *err);
+void spool_draft_abandon(struct spool *spool, struct spool_draft *draft);
+
+enum spool_moved {
+	SPOOL_MOVED,
+	SPOOL_GONE,	/* somebody else was first: no error */
+	SPOOL_TOO_LONG, /* the new name would exceed ENTRY_NAME_MAX */
+	SPOOL_ERROR	/* ERR */
+};
+
+/*
+ * The changes of state of a message in new/. ENTRY is parsed from its present name; TO, of
+ * ENTRY_NAME_MAX + 1 bytes, gets the new one. No message is ever overwritten: where the target
+ * exists (two letters of one name), UNIQUE gets a "-2", "-3" … behind it.
+ *
+ * claim    A is counted up, C is set to this host and process, T to UNTIL
+ * release  undoes a claim: back to waiting, with the attempt taken back when CHARGED is false
+ * restart  drops E: a claimed message that a person has put back is as good as fresh
+ * defer    E=STATUS, T=NOT_BEFORE
+ * sent     to cur/ with flag S, or removed when KEEP is false
+ * fail     to failed/ with E=STATUS
+ */
+enum spool_moved spool_claim(
+    struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err);
+enum spool_moved spool_release(
+    struct spool *spool, const struct entry *entry, bool charged, char *to, struct error *err);
+enum spool_moved spool_restart(
+    struct spool *spool, const struct entry *entry, char *to, struct error *err);
+enum spool_moved spool_defer(struct spool *spool, const struct entry *entry, const char *status,
+    int64_t not_before, char *to, struct error *err);
+enum spool_moved spool_sent(
+    struct spool *spool, const struct entry *entry, bool keep, char *to, struct error *err);
+enum spool_moved spool_fail(struct spool *spool, const struct entry *entry, const char *status,
+    char *to, struct error *err);
+
+/*
+ * fsync of the directories that changed. spool_sync_due says whether the contract asks for it now,
+ * at monotonic NOW_MS.
+ */
+bool spool_sync_due(const struct spool *spool, int64_t now_ms);
+int spool_sync(struct spool *spool, struct error *err);
+
+/*
+ * Stock dumps of Django stand in the root; "…,O=OFFSET" says how far they are imported. Durable
+ * on return.
+ */
+int spool_dump_advance(
+    struct spool *spool, const char *name, uint64_t offset, char *to, struct error *err);
+int spool_dump_remove(struct spool *spool, const char *name, struct error *err);
+/* To failed/ under its name with E=5.6.0: a person must look. */
+int spool_dump_give_up(struct spool *spool, const char *name, struct error *err);
+
+/* Removes what nobody has written to in tmp/ for SPOOL_STALE_SECONDS before NOW. */
+int spool_sweep(struct spool *spool, int64_t now, struct error *err);
+
+/* Removes sent messages from cur/ that were sent before OLDER_THAN; *REMOVED counts them. */
+int spool_purge(struct spool *spool, int64_t older_than, size_t *removed, struct error *err);
+
+#endif
