@@ -1,0 +1,70 @@
+/*
+ * config: maildrain.conf, read by libconfuse into one struct, every value checked.
+ */
+#ifndef MAILDRAIN_CONFIG_H
+#define MAILDRAIN_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "retry.h"
+
+#define CONFIG_RELAYS_MAX 64
+
+enum relay_tls {
+	RELAY_TLS_REQUIRED,	 /* smtps, or STARTTLS or nothing; the certificate is verified */
+	RELAY_TLS_OPPORTUNISTIC, /* STARTTLS where offered; verified all the same */
+	RELAY_TLS_NONE
+};
+
+enum relay_tls_version { RELAY_TLS_1_2, RELAY_TLS_1_3 };
+
+/* Seconds for one wait, RFC 5321 section 4.5.3.2. */
+struct relay_timeouts {
+	int64_t connect;  /* DNS, TCP and TLS */
+	int64_t greeting; /* the 220, and each reply up to the end of AUTH */
+	int64_t command;  /* the reply to MAIL, RCPT or RSET */
+	int64_t data;	  /* the 354 */
+	int64_t block;	  /* the peer takes more octets */
+	int64_t dot;	  /* the reply to the final dot */
+};
+
+struct relay_config {
+	char *name;
+	char *url; /* smtp://HOST[:PORT] or smtps://HOST[:PORT], nothing behind it */
+	enum relay_tls tls;
+	enum relay_tls_version tls_min;
+	char *helo;	      /* the name in EHLO; NULL: the host's */
+	char *user;	      /* NULL: no AUTH */
+	char *password;	      /* read from password_file when loaded with CONFIG_SEND, else NULL */
+	char *ca_file;	      /* NULL: the system's */
+	char *cert_file;      /* client certificate; NULL: none */
+	char *key_file;	      /* its key; NULL: it is in cert_file */
+	unsigned connections; /* 1 to 100 */
+	struct relay_timeouts timeout;
+};
+
+struct config {
+	char *path;
+	char *spool; /* an absolute path */
+	struct retry retry;
+	int64_t keep_sent;	    /* seconds; 0: a message is removed once it is sent */
+	struct relay_config *relay; /* in the file's order, at least one with CONFIG_SEND */
+	size_t relay_count;
+};
+
+enum config_use {
+	CONFIG_INSPECT, /* passwords are not read, and ${VAR} in password_file may be unset */
+	CONFIG_SEND
+};
+
+/*
+ * Reads PATH. Returns 0; or -1 with ERR (EX_CONFIG, or EX_NOPERM when it can't be read) naming
+ * file, line and what to do, and CONFIG empty. config_free also clears the passwords in memory.
+ */
+int config_load(const char *path, enum config_use use, struct config *config, struct error *err);
+void config_free(struct config *config);
+
+#endif
