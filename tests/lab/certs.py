@@ -1,0 +1,95 @@
+"""A certificate authority and its certificates, made by openssl(1)."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+LOCALHOST = "DNS:localhost,IP:127.0.0.1,IP:::1"
+ELSEWHERE = "DNS:mail.wrong.example"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, PEM files."""
+
+    cert: Path
+    key: Path
+
+
+def _openssl(*args: str) -> None:
+    done = subprocess.run(["openssl", *args], stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"openssl {' '.join(args)}: {done.stderr.decode(errors='replace')}")
+
+
+def _new_key(directory: Path, name: str) -> Pair:
+    pair = Pair(directory / f"{name}.pem", directory / f"{name}.key")
+    curve = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    _openssl("genpkey", *curve, "-out", str(pair.key))
+    return pair
+
+
+def _make_ca(directory: Path) -> Pair:
+    pair = _new_key(directory, "ca")
+    _openssl(
+        *("req", "-x509", "-new", "-key", str(pair.key), "-out", str(pair.cert)),
+        *("-days", "30", "-subj", "/CN=maildrain test CA"),
+    )
+    return pair
+
+
+class Certs:
+    """All that a TLS test needs, in DIRECTORY. Keys are EC P-256: they take milliseconds."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.authority = _make_ca(directory)
+        self.server = self.issue("server", LOCALHOST)
+        self.expired = self.issue("expired", LOCALHOST, days=-1)
+        self.wrong_name = self.issue("wrong-name", ELSEWHERE)
+        self.client = self.issue("client", "email:site@example.com", usage="clientAuth")
+
+    @property
+    def ca(self) -> Path:
+        """The file for ca_file in a client's config."""
+        return self.authority.cert
+
+    def issue(self, name: str, san: str, *, days: int = 30, usage: str = "serverAuth") -> Pair:
+        """A certificate for SAN, signed by the authority; negative DAYS: it has expired."""
+        pair = _new_key(self.directory, name)
+        request = self.directory / f"{name}.csr"
+        extensions = self.directory / f"{name}.ext"
+        extensions.write_text(f"subjectAltName={san}\nextendedKeyUsage={usage}\n")
+        _openssl(
+            *("req", "-new", "-key", str(pair.key), "-out", str(request)),
+            *("-subj", f"/CN={name}"),
+        )
+        _openssl(
+            *("x509", "-req", "-in", str(request), "-out", str(pair.cert), "-CAcreateserial"),
+            *("-CA", str(self.authority.cert), "-CAkey", str(self.authority.key)),
+            *("-days", str(days), "-extfile", str(extensions)),
+        )
+        return pair
+
+    def server_context(
+        self, pair: Optional[Pair] = None, *, require_client: bool = False
+    ) -> ssl.SSLContext:
+        """For a server that shows PAIR (by default the good one)."""
+        pair = pair or self.server
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.cert, pair.key)
+        if require_client:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.ca)
+        return context
+
+    def client_context(self, pair: Optional[Pair] = None) -> ssl.SSLContext:
+        """For a client that trusts this authority, and shows PAIR when given."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        if pair:
+            context.load_cert_chain(pair.cert, pair.key)
+        return context
