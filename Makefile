@@ -80,3 +80,101 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) Makefile
 	$(COMPILE) -Itests/unit -o $@ $< $(LDFLAGS) $(LIBRARY) $(CONF_LIBS) $(CMOCKA_LIBS)
 
 -include $(wildcard $(BUILD)/obj/*.d $(BUILD)/unit/*.d)
+
+# ---- install ----
+
+UNITS     := maildrain.service maildrain.timer maildrain.path \
+	maildrain@.service maildrain@.timer maildrain@.path
+MAN5      := maildrain.conf.5 maildrain-spool.5
+INSTALLED := $(addprefix $(UNITDIR)/,$(UNITS)) $(addprefix $(MANDIR)/man5/,$(MAN5)) \
+	$(MANDIR)/man8/maildrain.8 $(SYSUSERSDIR)/maildrain.conf $(TMPFILESDIR)/maildrain.conf \
+	$(LIBDIR)/smtp.so $(SBINDIR)/maildrain $(DOCDIR)/README.md $(DOCDIR)/maildrain.conf \
+	$(DOCDIR)/maildrain.cron
+
+# The units name the program where Debian has it; another PREFIX is written into the copies.
+AT_PREFIX = sed 's|/usr/sbin/maildrain|$(SBINDIR)/maildrain|g'
+
+.PHONY: install
+install: all
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(SBINDIR) $(LIBDIR) $(MANDIR)/man5 $(MANDIR)/man8 \
+		$(DOCDIR) $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(PYTHONDIR)/maildrain $(SYSCONFDIR))
+	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(SBINDIR)/maildrain
+	$(INSTALL) -m 644 $(MODULE) $(DESTDIR)$(LIBDIR)/smtp.so
+	$(INSTALL) -m 644 src/maildrain.8 $(DESTDIR)$(MANDIR)/man8/
+	$(INSTALL) -m 644 $(addprefix src/,$(MAN5)) $(DESTDIR)$(MANDIR)/man5/
+	$(INSTALL) -m 644 README.md etc/maildrain.conf $(DESTDIR)$(DOCDIR)/
+	$(INSTALL) -m 644 src/django/maildrain/*.py src/django/maildrain/py.typed \
+		$(DESTDIR)$(PYTHONDIR)/maildrain/
+	$(INSTALL) -m 644 systemd/maildrain.sysusers $(DESTDIR)$(SYSUSERSDIR)/maildrain.conf
+	$(INSTALL) -m 644 systemd/maildrain.tmpfiles $(DESTDIR)$(TMPFILESDIR)/maildrain.conf
+	for unit in $(UNITS); do \
+		$(AT_PREFIX) "systemd/$$unit" > "$(DESTDIR)$(UNITDIR)/$$unit" || exit 1; done
+	$(AT_PREFIX) etc/maildrain.cron > $(DESTDIR)$(DOCDIR)/maildrain.cron
+	test -e $(DESTDIR)$(SYSCONFDIR)/maildrain.conf || \
+		$(INSTALL) -m 644 etc/maildrain.conf $(DESTDIR)$(SYSCONFDIR)/maildrain.conf
+
+# The config and the spool are the user's and stay.
+.PHONY: uninstall
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	rm -rf $(addprefix $(DESTDIR),$(PYTHONDIR) $(LIBDIR) $(DOCDIR))
+
+# ---- work ----
+
+.PHONY: help
+help:
+	@echo "make               build $(PROGRAM)"
+	@echo "make demo          see it work: real Django mail through real SMTP, nothing to configure"
+	@echo "make check         install what the tests need, run every test"
+	@echo "make check-unit    only the unit tests of the C modules"
+	@echo "make check-e2e     only the tests with real servers"
+	@echo "make check-django  only the tests of the Django backend"
+	@echo "make check-matrix  the tests on other releases of Debian, in chroots (root, slow)"
+	@echo "make bench-drain   compare with smtp-source, on this machine"
+	@echo "make deps          install what building needs (apt, with sudo when not root)"
+	@echo "make install, uninstall, clean, format"
+
+.PHONY: deps
+deps:
+	@tests/deps.sh build
+
+# The build runs in a make of its own: pkg-config may only be there once deps is done.
+.PHONY: demo
+demo:
+	@tests/deps.sh demo
+	@$(MAKE) --no-print-directory --silent all
+	@$(PYTHON) tests/demo/demo.py $(PROGRAM)
+
+.PHONY: check
+check:
+	@tests/deps.sh check
+	@tests/check.sh
+
+.PHONY: check-unit
+check-unit: all $(UNIT_TESTS)
+	@tests/unit/run.sh $(BUILD)/unit
+
+.PHONY: check-e2e
+check-e2e: all
+	MAILDRAIN=$(CURDIR)/$(PROGRAM) $(PYTHON) -m pytest -q tests/e2e
+
+.PHONY: check-django
+check-django: all
+	MAILDRAIN=$(CURDIR)/$(PROGRAM) PYTHONPATH=src/django $(PYTHON) -m pytest -q tests/django
+
+.PHONY: check-matrix
+check-matrix:
+	tests/matrix.sh
+
+.PHONY: bench-drain
+bench-drain: all
+	@tests/deps.sh check
+	@MAILDRAIN=$(CURDIR)/$(PROGRAM) $(PYTHON) tests/bench/drain.py
+
+.PHONY: format
+format:
+	clang-format -i src/*.c src/*.h tests/unit/*.c
+
+.PHONY: clean
+clean:
+	rm -rf build

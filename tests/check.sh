@@ -1,0 +1,201 @@
+#!/bin/bash
+# Every test, as "make check" runs them. One line for each step; the output of a step that failed
+# is shown. Logs stay in build/check/. Ends with "N passed, N failed".
+#
+# The program is built three times: as shipped, with gcc and with clang under the sanitizers. Unit
+# and end-to-end tests run on both sanitized builds, side by side; the one of gcc also measures
+# coverage.
+
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+LOGS=build/check
+COVERAGE_MIN=90
+PYTHON=/usr/bin/python3
+SANITIZE='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
+export ASAN_OPTIONS=abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
+
+passed=0
+failed=0
+
+# Counts what the log $2 of step $1 says; without a number the step itself is one test.
+count() {
+	local name=$1 log=$2 status=$3 ok bad skipped
+	ok=$(grep -oE '[0-9]+ passed' "$log" | tail -n 1 | cut -d ' ' -f 1)
+	bad=$(grep -oE '[0-9]+ (failed|errors?)' "$log" | tail -n 2 | cut -d ' ' -f 1 | paste -sd +)
+	skipped=$(grep -oE '[0-9]+ skipped' "$log" | tail -n 1)
+	ok=${ok:-0}
+	bad=$((${bad:-0}))
+	if [ "$ok" = 0 ] && [ "$bad" = 0 ]; then
+		if [ "$status" = 0 ]; then ok=1; else bad=1; fi
+	elif [ "$status" != 0 ] && [ "$bad" = 0 ]; then
+		bad=1
+	fi
+	passed=$((passed + ok))
+	failed=$((failed + bad))
+	if [ "$status" = 0 ]; then
+		printf 'ok    %-34s %5s passed%s\n' "$name" "$ok" "${skipped:+, $skipped}"
+	else
+		printf 'FAIL  %-34s %5s passed, %s failed; see %s\n' "$name" "$ok" "$bad" "$log"
+		tail -n 60 "$log"
+	fi
+}
+
+# Runs a step: its name, then the command.
+step() {
+	local name=$1 log=$LOGS/${1//[^a-zA-Z0-9]/-}.log
+	shift
+	"$@" > "$log" 2>&1 < /dev/null
+	count "$name" "$log" $?
+}
+
+# Runs two steps side by side: each a name and a function.
+steps() {
+	local log1=$LOGS/${1//[^a-zA-Z0-9]/-}.log log2=$LOGS/${3//[^a-zA-Z0-9]/-}.log pid1 pid2
+	"$2" > "$log1" 2>&1 < /dev/null &
+	pid1=$!
+	"$4" > "$log2" 2>&1 < /dev/null &
+	pid2=$!
+	wait "$pid1"
+	count "$1" "$log1" $?
+	wait "$pid2"
+	count "$3" "$log2" $?
+}
+
+# ---- builds ----
+
+strict() {
+	make --no-print-directory WARNINGS='-Wall -Wextra -Wpedantic -Werror -Wconversion -Wshadow -Wmissing-prototypes' "$@"
+}
+
+build_shipped() {
+	strict -j2 all
+}
+
+build_gcc() {
+	strict -j2 BUILD=build/gcc CC=gcc CFLAGS="$SANITIZE --coverage" HARDEN= all
+}
+
+build_clang() {
+	strict -j2 BUILD=build/clang CC=clang CFLAGS="$SANITIZE" HARDEN= all
+}
+
+unit_gcc() {
+	strict -j2 BUILD=build/gcc CC=gcc CFLAGS="$SANITIZE --coverage" HARDEN= check-unit
+}
+
+unit_clang() {
+	strict -j2 BUILD=build/clang CC=clang CFLAGS="$SANITIZE" HARDEN= check-unit
+}
+
+hardened() {
+	local file
+	for file in build/sbin/maildrain build/lib/maildrain/smtp.so; do
+		readelf -lW "$file" | grep -q GNU_RELRO || { echo "$file: no RELRO"; return 1; }
+		readelf -dW "$file" | grep -q BIND_NOW || { echo "$file: no BIND_NOW"; return 1; }
+		readelf -hW "$file" | grep -q 'DYN (' || { echo "$file: not position independent"; return 1; }
+		readelf -sW "$file" | grep -q __stack_chk_fail || { echo "$file: no stack protector"; return 1; }
+		readelf -sW "$file" | grep -q '__.*_chk@' || { echo "$file: not fortified"; return 1; }
+	done
+}
+
+install_and_remove() {
+	local root
+	root=$(mktemp -d) || return 1
+	make --no-print-directory DESTDIR="$root" PREFIX=/usr install || return 1
+	echo "# mine" > "$root/etc/maildrain.conf"
+	make --no-print-directory DESTDIR="$root" PREFIX=/usr install || return 1
+	grep -q mine "$root/etc/maildrain.conf" || { echo "install overwrote the config"; return 1; }
+	"$root/usr/sbin/maildrain" --version | grep -q '^libcurl/' || return 1
+	make --no-print-directory DESTDIR="$root" PREFIX=/usr uninstall || return 1
+	find "$root" -type f ! -path "$root/etc/maildrain.conf" | grep . && { echo "left behind"; return 1; }
+	rm -rf "$root"
+}
+
+# ---- reading the source ----
+
+formatted() {
+	clang-format --dry-run -Werror src/*.c src/*.h tests/unit/*.c
+}
+
+tidy() {
+	# One file at a time: several at once confuse the va_list checker.
+	printf '%s\n' src/*.c | xargs -P 2 -I{} clang-tidy --quiet {} -- -std=c11 -D_GNU_SOURCE \
+		'-DMAILDRAIN_VERSION="0"' '-DMAILDRAIN_CONFIG="/c"' -Isrc
+}
+
+cppchecked() {
+	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -j 2 -D_GNU_SOURCE \
+		-DMAILDRAIN_VERSION='"0"' -DMAILDRAIN_CONFIG='"/c"' --suppress=missingIncludeSystem \
+		--enable=warning,performance,portability -Isrc src
+}
+
+shellchecked() {
+	shellcheck .ci/run tests/*.sh tests/*/*.sh
+}
+
+# A reference to a page of ours that is not installed is all that may be said.
+man_pages() {
+	local said
+	said=$(mandoc -T lint src/*.[58] | grep -vE 'referenced manual not found: Xr maildrain')
+	echo "$said"
+	[ -z "$said" ]
+}
+
+# ---- end to end ----
+
+e2e() {
+	MAILDRAIN=$PWD/$1/sbin/maildrain MAILDRAIN_PLAIN=$PWD/build/sbin/maildrain \
+		ADDRESSES_PROGRAM=$PWD/$1/unit/addresses PYTHONDONTWRITEBYTECODE=1 \
+		$PYTHON -m pytest -q -p no:cacheprovider "${@:2}"
+}
+
+e2e_gcc() {
+	e2e build/gcc tests/e2e tests/unit
+}
+
+e2e_clang() {
+	e2e build/clang tests/e2e tests/unit
+}
+
+django() {
+	PYTHONPATH=src/django e2e build/gcc tests/django
+}
+
+demo() {
+	$PYTHON tests/demo/demo.py build/sbin/maildrain
+}
+
+coverage() {
+	local report total
+	report=$(gcovr --root . --filter 'src/' --object-directory build/gcc/obj build/gcc/obj \
+		2> "$LOGS/gcovr.log") || { cat "$LOGS/gcovr.log"; return 1; }
+	echo "$report"
+	total=$(awk '/^TOTAL/ { sub("%", "", $NF); print $4 + 0 }' <<< "$report")
+	[ "${total%.*}" -ge "$COVERAGE_MIN" ]
+}
+
+rm -rf "$LOGS"
+mkdir -p "$LOGS"
+find build/gcc -name '*.gcda' -delete 2> /dev/null
+
+step "build, as shipped" build_shipped
+step "build, gcc with sanitizers" build_gcc
+step "build, clang with sanitizers" build_clang
+step "hardening flags are in effect" hardened
+step "install and uninstall" install_and_remove
+steps "clang-format" formatted "shellcheck" shellchecked
+steps "clang-tidy" tidy "cppcheck" cppchecked
+step "mandoc" man_pages
+step "unit tests, gcc" unit_gcc
+step "unit tests, clang" unit_clang
+# Tests that run as another user leave their counts too.
+chmod -R a+rwX build/gcc/obj
+steps "end to end, gcc" e2e_gcc "end to end, clang" e2e_clang
+step "Django backend" django
+step "demo" demo
+step "line coverage of src/ at least $COVERAGE_MIN %" coverage
+grep -h '^TOTAL' "$LOGS"/line-coverage*.log
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
