@@ -98,6 +98,7 @@ AT_PREFIX = sed 's|/usr/sbin/maildrain|$(SBINDIR)/maildrain|g'
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(SBINDIR) $(LIBDIR) $(MANDIR)/man5 $(MANDIR)/man8 \
 		$(DOCDIR) $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(PYTHONDIR)/maildrain $(SYSCONFDIR))
+	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/maildrain
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(SBINDIR)/maildrain
 	$(INSTALL) -m 644 $(MODULE) $(DESTDIR)$(LIBDIR)/smtp.so
 	$(INSTALL) -m 644 src/maildrain.8 $(DESTDIR)$(MANDIR)/man8/

@@ -244,7 +244,7 @@ bool spool_sync_due(const struct spool *spool, int64_t now_ms)
 {
 	return spool->unsynced >= SPOOL_SYNC_RESULTS ||
 	       (spool->unsynced > 0 &&
-		   now_ms - spool->unsynced_since >= (int64_t)SPOOL_SYNC_SECONDS * 1000);
+		   now_ms - spool->unsynced_since >= SPOOL_SYNC_SECONDS * INT64_C(1000));
 }
 
 static int sync_dir(const struct spool *spool, int fd, const char *name, struct error *err)
@@ -634,8 +634,10 @@ static int sweep_one(void *context, const char *name, unsigned char type)
 
 int spool_sweep(struct spool *spool, int64_t now, struct error *err)
 {
-	struct cleaning cleaning = {
-	    .spool = spool, .dir = SPOOL_TMP, .older_than = now - SPOOL_STALE_SECONDS, .err = err};
+	struct cleaning cleaning = {.spool = spool,
+	    .dir = SPOOL_TMP,
+	    .older_than = now - (int64_t)SPOOL_STALE_SECONDS,
+	    .err = err};
 
 	return spool_each(spool, spool->dir[SPOOL_TMP], sweep_one, &cleaning, err);
 }

@@ -1,0 +1,414 @@
+"""The units under a real systemd: it boots as PID 1 of a namespace, over this machine's own root.
+
+The root is an overlay whose upper layer is in memory, so nothing that happens in there stays. The
+network is a loopback of its own, and no unit of the machine is enabled.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Optional
+
+import pytest
+from lab import repo
+from lab.child import Child
+from lab.spool import config_text, envelope_block, unique_name
+
+SYSTEMD = repo.ROOT / "systemd"
+INIT = Path("/lib/systemd/systemd")
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+PORT = 2525
+WEB_USER = 4242
+MESSAGE = b"From: site@example.com\nTo: a@example.net\nSubject: hello\n\nHello.\n"
+# A body that can hold no line of dashes: its record's end is plain without waiting.
+ENCODED = (
+    b'Content-Type: text/plain; charset="utf-8"\nMIME-Version: 1.0\n'
+    b"Content-Transfer-Encoding: base64\nSubject: hello\nFrom: site@example.com\n"
+    b"To: a@example.net\nDate: Wed, 01 Jan 2025 00:00:00 -0000\nMessage-ID: <1@example.com>\n"
+    b"\nSGVsbG8uCg==\n"
+)
+
+# $1 is an empty folder, $2 a script for the new root that installs what is under test. /proc/sys
+# belongs to the whole machine: systemd may read it, not set it.
+BOOT = """
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
+cd "$1/root"
+for place in etc/systemd/system var/log/journal var/lib/systemd; do
+	mkdir -p "$place"
+	mount -t tmpfs -o mode=755 tmpfs "$place"
+done
+sh -euc "$2"
+mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount -t tmpfs -o mode=755 tmpfs run
+mount -t tmpfs -o mode=1777 tmpfs tmp
+mount -t tmpfs -o mode=755 tmpfs dev
+mkdir dev/shm dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+while read -r name major minor; do
+	mknod -m 666 "dev/$name" c "$major" "$minor"
+done <<END
+null 1 3
+zero 1 5
+full 1 7
+random 1 8
+urandom 1 9
+tty 5 0
+END
+mkdir -p old
+pivot_root . old
+umount -l /old
+mount --make-rshared /
+exec env -i container=unshare PATH="$PATH" "$3" --unit=basic.target
+"""
+
+
+def why_not() -> str:
+    """Why no systemd can be booted here; empty when it can be tried."""
+    if os.geteuid() != 0:
+        return "booting systemd needs root"
+    if not INIT.exists() or not shutil.which("systemd-sysusers"):
+        return "systemd is missing: install it"
+    if not shutil.which("smtp-sink", path=PATH):
+        return "smtp-sink is missing: install the package postfix"
+    if not cgroup_root():
+        return "no writable cgroup2 hierarchy"
+    return ""
+
+
+def cgroup_root() -> Optional[Path]:
+    for place in CGROUPS:
+        if (place / "cgroup.controllers").exists() and os.access(place, os.W_OK):
+            return place
+    return None
+
+
+def wait_until(what: Callable[[], object], timeout: float = 15) -> bool:
+    end = time.monotonic() + timeout
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def install_script() -> str:
+    """Run in the new root before its systemd. The sandbox denies what a sanitizer's run-time does,
+    so the program is the one as shipped."""
+    build = repo.plain_program().parents[1]
+    lines = [
+        f'make --silent -C {repo.ROOT} DESTDIR="$PWD" PREFIX=/usr BUILD={build} install',
+        "printf '[Journal]\\nStorage=volatile\\n' >etc/systemd/journald.conf",
+    ]
+    return "\n".join(lines)
+
+
+class Machine:
+    """A booted systemd and commands within it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._sink: Optional[Child] = None
+        self._logs = directory
+        place = directory / "machine"
+        place.mkdir()
+        root = cgroup_root()
+        assert root
+        self._cgroup = root / f"maildrain-test-{os.getpid()}"
+        self._cgroup.mkdir()
+        unshare = (
+            f"echo $$ >{self._cgroup}/cgroup.procs; exec unshare --mount --pid --uts --ipc --net "
+            '--cgroup --fork --kill-child bash -euc "$0" boot "$@"'
+        )
+        self._child = Child(
+            ["bash", "-euc", unshare, BOOT, str(place), install_script(), str(INIT)],
+            directory / "console.log",
+            env={"PATH": PATH},
+        )
+
+    def start(self) -> str:
+        """Waits for the end of the boot. Returns what went wrong, or nothing."""
+        if not wait_until(self._booted):
+            return self._child.tail() or "systemd is silent"
+        for tool in (("systemd-sysusers",), ("systemd-tmpfiles", "--create", "maildrain.conf")):
+            self.check(*tool)
+        return ""
+
+    def _booted(self) -> bool:
+        if self._init() is None:
+            return False
+        return self.out("systemctl", "is-system-running") in ("running", "degraded")
+
+    def stop(self) -> None:
+        self.relay_down()
+        if self._child.alive():
+            self._child.process.kill()  # unshare --kill-child: the namespace dies with it
+            self._child.process.wait()
+        wait_until(self._remove_cgroup)
+
+    def _remove_cgroup(self) -> bool:
+        for place, _, _ in os.walk(self._cgroup, topdown=False):
+            try:
+                os.rmdir(place)
+            except OSError:
+                return False
+        return True
+
+    def _init(self) -> Optional[int]:
+        children = Path(f"/proc/{self._child.pid}/task/{self._child.pid}/children")
+        try:
+            pid = int(children.read_text().split()[0])
+            return pid if Path(f"/proc/{pid}/comm").read_text() == "systemd\n" else None
+        except (OSError, IndexError):
+            return None
+
+    def call(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["nsenter", f"--target={self._init()}", "--all", *argv],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def out(self, *argv: str) -> str:
+        return self.call(*argv).stdout.strip()
+
+    def check(self, *argv: str) -> None:
+        result = self.call(*argv)
+        assert result.returncode == 0, result.stdout
+
+    def run_service(self, name: str = "maildrain.service") -> int:
+        """Starts it, which waits for its end; the exit status of the program."""
+        self.call("systemctl", "start", name)
+        return self.exit_status(name)
+
+    def exit_status(self, name: str = "maildrain.service") -> int:
+        return int(self.show(name, "ExecMainStatus"))
+
+    def show(self, unit: str, name: str) -> str:
+        return self.out("systemctl", "show", "--value", f"--property={name}", unit)
+
+    def runs(self) -> int:
+        """How many runs the journal knows of."""
+        self.check("journalctl", "--sync")
+        log = self.out("journalctl", "--output=cat", "--unit=maildrain.service")
+        return len(re.findall(r"^Starting maildrain\.service", log, re.MULTILINE))
+
+    def log(self, unit: str = "maildrain.service") -> str:
+        self.check("journalctl", "--sync")
+        invocation = self.show(unit, "InvocationID")
+        return self.out("journalctl", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}")
+
+    def path(self, path: str) -> Path:
+        """PATH of the machine, for this side to look at."""
+        return Path(f"/proc/{self._init()}/root{path}")
+
+    def configure(self, name: str = "maildrain", **relay: str) -> None:
+        path = "/etc/maildrain.conf" if name == "maildrain" else f"/etc/{name}.conf"
+        settings = {"url": f"smtp://localhost:{PORT}", "tls": "none", **relay}
+        spool = "/var/spool/" + name.replace("/", "-")
+        self.path(path).write_text(config_text({"spool": spool}, {"main": settings}))
+
+    def override(self, unit: str, text: str) -> None:
+        """As `systemctl edit`; gone at the next reset."""
+        drop_in = self.path(f"/run/systemd/system/{unit}.d/test.conf")
+        drop_in.parent.mkdir(parents=True)
+        drop_in.write_text(text)
+        self.check("systemctl", "daemon-reload")
+
+    def relay_up(self) -> None:
+        if self._sink is None:
+            argv = ["smtp-sink", "-u", "root", f"inet:127.0.0.1:{PORT}", "64"]
+            self._sink = Child(
+                ["nsenter", f"--target={self._init()}", "--net", *argv],
+                self._logs / "sink.log",
+                env={"PATH": PATH},
+            )
+            assert wait_until(self._relay_listens), self._sink.tail()
+
+    def _relay_listens(self) -> bool:
+        return f":{PORT:04X} " in Path(f"/proc/{self._init()}/net/tcp").read_text()
+
+    def relay_down(self) -> None:
+        if self._sink is not None:
+            self._sink.stop()
+            self._sink = None
+
+    def drop(self, spool: str = "maildrain", fields: str = "") -> str:
+        """Puts a message into new/ as a web user in the group does; returns its UNIQUE."""
+        name = unique_name()
+        group = self.path("/var/spool/maildrain").stat().st_gid
+        script = 'umask 027; cd "/var/spool/$1"; cat >"tmp/$2"; mv -n "tmp/$2" "new/$2$3"'
+        subprocess.run(
+            ["nsenter", f"--target={self._init()}", "--all",
+             "setpriv", f"--reuid={WEB_USER}", f"--regid={WEB_USER}", f"--groups={group}",
+             "sh", "-euc", script, "sh", spool, name, fields],
+            input=envelope_block("site@example.com", ["a@example.net"]) + MESSAGE,
+            timeout=60, check=True,
+        )  # fmt: skip
+        return name
+
+    def ls(self, spool: str = "maildrain") -> Dict[str, List[str]]:
+        return {
+            folder: sorted(os.listdir(self.path(f"/var/spool/{spool}/{folder}")))
+            for folder in ("tmp", "new", "cur", "failed")
+        }
+
+    def sent(self, unique: str, spool: str = "maildrain") -> bool:
+        return any(name.startswith(unique) for name in self.ls(spool)["cur"])
+
+    def reset(self) -> None:
+        """Each test starts with an empty spool, a reachable relay and nothing running."""
+        self.check("systemctl", "stop", "maildrain.timer", "maildrain.path", "maildrain.service")
+        self.call("systemctl", "reset-failed")
+        for override in self.path("/run/systemd/system").glob("maildrain*.d"):
+            shutil.rmtree(override)
+        self.check("systemctl", "daemon-reload")
+        for folder in ("tmp", "new", "cur", "failed"):
+            for file in self.path(f"/var/spool/maildrain/{folder}").iterdir():
+                file.unlink()
+        for dump in self.path("/var/spool/maildrain").glob("*.log*"):
+            dump.unlink()
+        self.path("/etc/maildrain/smtp-password").unlink(missing_ok=True)
+        self.configure()
+        self.relay_up()
+
+
+@pytest.fixture(scope="module")
+def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    if not repo.plain_program().exists():
+        pytest.fail(f"{repo.plain_program()} is missing: run make, or set MAILDRAIN_PLAIN")
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    machine = Machine(tmp_path_factory.mktemp("boot"))
+    try:
+        trouble = machine.start()
+        if trouble:
+            pytest.skip(f"systemd does not boot in a namespace here: {trouble}")
+        yield machine
+    finally:
+        machine.stop()
+
+
+@pytest.fixture
+def machine(booted: Machine) -> Machine:
+    booted.reset()
+    return booted
+
+
+def test_unit_sends_what_the_web_user_drops(machine: Machine) -> None:
+    unique = machine.drop()
+    assert machine.run_service() == 0, machine.log()
+    assert machine.sent(unique), machine.ls()
+    assert machine.ls()["new"] == []
+
+
+def test_outage_is_a_failed_unit_until_the_next_good_run(machine: Machine) -> None:
+    machine.relay_down()
+    unique = machine.drop()
+    assert machine.run_service() == os.EX_TEMPFAIL, machine.log()
+    assert machine.show("maildrain.service", "ActiveState") == "failed"
+    assert machine.ls()["new"] == [unique], "nothing is charged"
+    machine.relay_up()
+    assert machine.run_service() == 0, machine.log()
+    assert machine.show("maildrain.service", "ActiveState") == "inactive"
+    assert machine.sent(unique)
+
+
+def test_timer_goes_on_after_failed_runs(machine: Machine) -> None:
+    machine.override(
+        "maildrain.timer", "[Timer]\nOnCalendar=\nOnCalendar=*:*:*\nRandomizedDelaySec=0\n"
+    )
+    machine.relay_down()
+    unique = machine.drop()
+    before = machine.runs()
+    machine.check("systemctl", "start", "maildrain.timer")
+    assert wait_until(lambda: machine.runs() >= before + 3), machine.log()
+    machine.relay_up()
+    assert wait_until(lambda: machine.sent(unique)), machine.log()
+
+
+def test_path_unit_sends_at_once_and_does_not_spin(machine: Machine) -> None:
+    machine.drop(fields=",A=1,E=4.0.0,T=9999999999")
+    machine.check("systemctl", "start", "maildrain.path")
+    before = machine.runs()
+    unique = machine.drop()
+    assert wait_until(lambda: machine.sent(unique), 5), machine.log()
+    time.sleep(1.5)
+    assert machine.runs() == before + 1, "deferred mail or a run's own renames start further runs"
+    assert machine.show("maildrain.path", "SubState") == "waiting"
+
+
+def test_path_unit_sees_the_dumps_of_stock_django(machine: Machine) -> None:
+    dump = machine.path("/var/spool/maildrain/20250101-000000-140000.log")
+    dump.touch(0o644)
+    machine.check("systemctl", "start", "maildrain.path")
+    with open(dump, "ab") as file:
+        file.write(ENCODED + b"\n" + b"-" * 79 + b"\n")
+    assert wait_until(lambda: machine.ls()["cur"], 5), machine.log()
+
+
+def test_path_unit_survives_many_drops_during_an_outage(machine: Machine) -> None:
+    machine.relay_down()
+    machine.check("systemctl", "start", "maildrain.path")
+    before = machine.runs()
+    for count in range(1, 8):
+        machine.drop()
+        assert wait_until(lambda: machine.runs() >= before + count, 5), machine.log()
+        assert wait_until(lambda: machine.show("maildrain.service", "ActiveState") == "failed", 5)
+        assert wait_until(lambda: machine.show("maildrain.path", "SubState") == "waiting", 5)
+    machine.relay_up()
+    unique = machine.drop()
+    assert wait_until(lambda: machine.sent(unique), 5), machine.log()
+    assert machine.ls()["new"] == []
+
+
+def test_password_comes_as_a_credential(machine: Machine) -> None:
+    machine.configure(user="site", password_file="${CREDENTIALS_DIRECTORY}/smtp-password")
+    machine.drop()
+    assert machine.run_service() == os.EX_CONFIG
+    assert "/run/credentials/maildrain.service/smtp-password" in machine.log()
+    secret = machine.path("/etc/maildrain/smtp-password")
+    secret.write_text("s3cret-of-the-site\n")
+    secret.chmod(0o600)
+    # smtp-sink offers no AUTH: with the password read, that is what is wrong next.
+    assert machine.run_service() == os.EX_TEMPFAIL, machine.log()
+    assert "s3cret" not in machine.log()
+
+
+def test_template_drains_a_spool_of_its_own(machine: Machine) -> None:
+    machine.configure("maildrain/bulk")
+    machine.check(
+        "sh", "-euc",
+        "cd /usr/lib/tmpfiles.d; sed s,/maildrain,/maildrain-bulk, maildrain.conf >/etc/tmpfiles.d/"
+        "maildrain-bulk.conf; systemd-tmpfiles --create maildrain-bulk.conf",
+    )  # fmt: skip
+    other, unique = machine.drop(), machine.drop("maildrain-bulk")
+    assert machine.run_service("maildrain@bulk.service") == 0, machine.log("maildrain@bulk.service")
+    assert machine.sent(unique, "maildrain-bulk")
+    assert machine.ls()["new"] == [other]
+
+
+def test_sandbox_shows_a_run_nothing_else_to_write(machine: Machine) -> None:
+    """A spool elsewhere needs a line in the unit: without it, a clear refusal and no loss."""
+    machine.check("cp", "-a", "/var/spool/maildrain", "/srv/maildrain")
+    config = machine.path("/etc/maildrain.conf")
+    config.write_text(config.read_text().replace("/var/spool/maildrain", "/srv/maildrain"))
+    unique = machine.drop()
+    machine.check("mv", f"/var/spool/maildrain/new/{unique}", "/srv/maildrain/new/")
+    assert machine.run_service() not in (0, os.EX_TEMPFAIL)
+    assert os.listdir(machine.path("/srv/maildrain/new")) == [unique]
+    machine.override("maildrain.service", "[Service]\nReadWritePaths=/srv/maildrain\n")
+    assert machine.run_service() == 0, machine.log()
