@@ -268,6 +268,9 @@ static int set_sender(void *context, const char *addr, size_t len)
 {
 	struct envelope *envelope = context;
 
+	/* "<>" in a header is no null sender: only an envelope line can ask for that. */
+	if (len == 0)
+		return 1;
 	envelope->sender = copy_address(envelope, addr, len);
 	envelope->has_from = envelope->sender != NULL;
 	return 1;

@@ -147,15 +147,17 @@ void log_tenths(struct log *log, const char *key, int64_t tenths)
 	put_string(log, text);
 }
 
+/* Without strftime, which looks at /etc/localtime each time. */
 static void put_time(struct log *log)
 {
 	const time_t now = (time_t)clock_now();
 	struct tm tm;
-	char text[32];
+	char text[96];
 
-	if (gmtime_r(&now, &tm) == NULL ||
-	    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+	if (gmtime_r(&now, &tm) == NULL)
 		return;
+	(void)snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900,
+	    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
 	put_key(log, "time");
 	put_string(log, text);
 }

@@ -114,7 +114,7 @@ static void set_host(struct spool *spool)
 
 int spool_open(struct spool *spool, const char *path, struct error *err)
 {
-	*spool = (struct spool){.path = path, .root = -1, .dir = {-1, -1, -1, -1}};
+	*spool = (struct spool){.path = path, .root = -1, .dir = {-1, -1, -1, -1}, .pid = getpid()};
 	set_host(spool);
 	spool->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (spool->root == -1) {
@@ -350,7 +350,7 @@ enum spool_moved spool_claim(
 	changed.not_before = until;
 	changed.claim = claim;
 	changed.claim_len =
-	    (size_t)snprintf(claim, sizeof claim, "%s-%ld", spool->host, (long)getpid());
+	    (size_t)snprintf(claim, sizeof claim, "%s-%ld", spool->host, (long)spool->pid);
 	if (entry_format(&changed, to, ENTRY_NAME_MAX + 1 - NAME_RESERVE) == -1)
 		return SPOOL_TOO_LONG;
 	return move(spool, entry->name, &changed, SPOOL_NEW, to, err);
@@ -443,7 +443,7 @@ static void draft_name(struct spool *spool, struct spool_draft *draft)
 	const int64_t now_us = clock_now_us();
 
 	(void)snprintf(draft->name, sizeof draft->name, "%" PRId64 ".M%06" PRId64 "P%ldQ%u.%s",
-	    now_us / 1000000, now_us % 1000000, (long)getpid(), ++spool->counter, spool->host);
+	    now_us / 1000000, now_us % 1000000, (long)spool->pid, ++spool->counter, spool->host);
 }
 
 int spool_draft_open(struct spool *spool, struct spool_draft *draft, struct error *err)

@@ -41,10 +41,11 @@ struct spool {
 	int root;	  /* descriptors of the spool and its directories */
 	int dir[SPOOL_DIRS];
 	char host[SPOOL_HOST_MAX]; /* of this machine, without "/" ":" "," and "=" */
-	unsigned counter;	   /* makes UNIQUE unique within this process */
-	bool dirty[SPOOL_DIRS];	   /* renamed into or out of since the last sync */
-	unsigned unsynced;	   /* results since then */
-	int64_t unsynced_since;	   /* monotonic milliseconds of the first of them */
+	pid_t pid;
+	unsigned counter;	/* makes UNIQUE unique within this process */
+	bool dirty[SPOOL_DIRS]; /* renamed into or out of since the last sync */
+	unsigned unsynced;	/* results since then */
+	int64_t unsynced_since; /* monotonic milliseconds of the first of them */
 };
 
 struct spool_owner {
