@@ -1,0 +1,3 @@
+"""Puts the mail of a Django site into the spool that maildrain(8) sends from."""
+
+__version__ = "0.1.0"
