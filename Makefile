@@ -41,7 +41,8 @@ LINK    = $(CC) $(CFLAGS) $(HARDLINK) $(LDFLAGS)
 
 # libcurl and the thirty libraries behind it cost milliseconds at every start, so what needs them
 # is a module of its own, loaded when there is mail to send. The build tree is laid out as the
-# installed one: sbin/maildrain finds ../lib/maildrain/smtp.so.
+# installed one: sbin/maildrain finds ../lib/maildrain/smtp.so. As RPATH, not RUNPATH: that one is
+# not looked at when a sanitizer's dlopen stands in between.
 SMTP_SOURCES := src/transport_smtp.c src/session.c
 MAIN_SOURCES := src/main.c
 LIB_SOURCES  := $(filter-out $(SMTP_SOURCES) $(MAIN_SOURCES),$(wildcard src/*.c))
@@ -69,7 +70,7 @@ $(LIBRARY): $(LIB_OBJECTS)
 
 $(PROGRAM): $(MAIN_OBJECTS) $(LIBRARY)
 	@mkdir -p $(@D)
-	$(LINK) -pie -Wl,-rpath,'$$ORIGIN/../lib/maildrain' -o $@ $(MAIN_OBJECTS) $(LIBRARY) $(CONF_LIBS)
+	$(LINK) -pie -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib/maildrain' -o $@ $(MAIN_OBJECTS) $(LIBRARY) $(CONF_LIBS)
 
 $(MODULE): $(SMTP_OBJECTS) $(LIBRARY)
 	@mkdir -p $(@D)
