@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -18,6 +19,11 @@ class Pair:
 
     cert: Path
     key: Path
+
+
+def _date(days: int) -> str:
+    """The time so many days from now, as openssl writes it."""
+    return time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400))
 
 
 def _openssl(*args: str) -> None:
@@ -68,12 +74,26 @@ class Certs:
             *("req", "-new", "-key", str(pair.key), "-out", str(request)),
             *("-subj", f"/CN={name}"),
         )
+        # Not "x509 -days": newer versions refuse what is over before it begins.
         _openssl(
-            *("x509", "-req", "-in", str(request), "-out", str(pair.cert), "-CAcreateserial"),
-            *("-CA", str(self.authority.cert), "-CAkey", str(self.authority.key)),
-            *("-days", str(days), "-extfile", str(extensions)),
+            *("ca", "-batch", "-notext", "-config", str(self._ca_config())),
+            *("-in", str(request), "-out", str(pair.cert), "-extfile", str(extensions)),
+            *("-startdate", _date(-2), "-enddate", _date(days)),
         )
         return pair
+
+    def _ca_config(self) -> Path:
+        """What `openssl ca` wants to know and to keep, made at its first use."""
+        path = self.directory / "ca.cnf"
+        if not path.exists():
+            (self.directory / "index.txt").touch()
+            path.write_text(
+                "[ca]\ndefault_ca=lab\n[policy]\ncommonName=supplied\n"
+                f"[lab]\ndatabase={self.directory}/index.txt\nnew_certs_dir={self.directory}\n"
+                f"certificate={self.authority.cert}\nprivate_key={self.authority.key}\n"
+                "default_md=sha256\npolicy=policy\nunique_subject=no\nrand_serial=yes\n"
+            )
+        return path
 
     def server_context(
         self, pair: Optional[Pair] = None, *, require_client: bool = False
