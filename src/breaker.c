@@ -1,29 +1,56 @@
 #include "breaker.h"
 
+/* Whether the relay has said a word about MESSAGE. */
+static bool was_answered(const struct message *message)
+{
+	const struct envelope *envelope = &message->envelope;
+
+	for (size_t i = 0; i < envelope->count; i++)
+		if (envelope->recipient[i].asked)
+			return true;
+	return message->refused_at_mail != 0;
+}
+
+static void hold(struct breaker *breaker, struct message *message)
+{
+	struct message **end = &breaker->held;
+
+	while (*end != NULL)
+		end = &(*end)->next;
+	message->next = NULL;
+	*end = message;
+	breaker->count++;
+}
+
 enum breaker_advice breaker_see(struct breaker *breaker, struct message *message)
 {
 	const int code = message->refused_at_mail;
+	const bool refused = code / 100 == 5;
 
-	if (breaker->passed)
+	if (breaker->passed || !was_answered(message) || (breaker->tripped && !refused))
 		return BREAKER_RECORD;
-	if (code == 0 || (breaker->count > 0 && code != breaker->code)) {
+	if (breaker->tripped) {
+		hold(breaker, message);
+		return BREAKER_HOLD;
+	}
+	if (!refused || (breaker->count > 0 && code != breaker->code)) {
 		breaker->passed = true;
 		return BREAKER_RECORD_HELD;
 	}
+	hold(breaker, message);
 	breaker->code = code;
-	breaker->held[breaker->count++] = message;
-	return breaker->count == BREAKER_LIMIT ? BREAKER_TRIP : BREAKER_HOLD;
+	breaker->tripped = breaker->count == BREAKER_LIMIT;
+	return breaker->tripped ? BREAKER_TRIP : BREAKER_HOLD;
 }
 
 struct message *breaker_take(struct breaker *breaker)
 {
-	struct message *message;
+	struct message *message = breaker->held;
 
-	if (breaker->count == 0)
+	if (message == NULL)
 		return NULL;
-	message = breaker->held[0];
+	breaker->held = message->next;
+	message->next = NULL;
 	breaker->count--;
-	for (size_t i = 0; i < breaker->count; i++)
-		breaker->held[i] = breaker->held[i + 1];
 	return message;
 }

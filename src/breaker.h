@@ -4,6 +4,9 @@
  * When the first messages of a run are all refused with the same 5xx at MAIL FROM, it is the relay
  * that does not want us, and none of them may turn into a failure. So their results are held back
  * until another outcome shows that the relay works, or until there are BREAKER_LIMIT of them.
+ * Messages still under way then are no different: refused at MAIL FROM they are held too, while
+ * any other result counts as what it is. What was refused without a word from the relay (too
+ * large for it, say) proves nothing.
  */
 #ifndef MAILDRAIN_BREAKER_H
 #define MAILDRAIN_BREAKER_H
@@ -16,9 +19,10 @@
 #define BREAKER_LIMIT 10
 
 struct breaker {
-	bool passed; /* the relay has shown that it works: hold no more */
-	int code;    /* the reply that all of them got */
-	struct message *held[BREAKER_LIMIT];
+	bool passed;	      /* the relay has shown that it works: hold no more */
+	bool tripped;	      /* it is misconfigured: hold all that it still refuses */
+	int code;	      /* the reply that all of them got */
+	struct message *held; /* a list in order */
 	size_t count;
 };
 

@@ -53,7 +53,11 @@ size_t envelope_head_len(const char *head, size_t len)
 	return 0;
 }
 
-/* The length of the field name that LINE starts with (RFC 5322 section 2.2), or 0. */
+/*
+ * The length of the field name that LINE, or a whole field, starts with (RFC 5322 section 2.2), or
+ * 0. White space before the colon is obsolete, folded it is not even that; but who takes it for a
+ * name must not find Bcc there.
+ */
 static size_t field_name_len(const struct line *line)
 {
 	size_t n = 0;
@@ -62,7 +66,7 @@ static size_t field_name_len(const struct line *line)
 	while (n < line->len && line->text[n] > 32 && line->text[n] < 127 && line->text[n] != ':')
 		n++;
 	for (colon = n; colon < line->len; colon++)
-		if (line->text[colon] != ' ' && line->text[colon] != '\t')
+		if (strchr(" \t\r\n", line->text[colon]) == NULL || line->text[colon] == '\0')
 			break;
 	return colon < line->len && line->text[colon] == ':' ? n : 0;
 }
@@ -94,10 +98,10 @@ static bool recipients_grow(struct envelope *envelope)
 	const size_t room = envelope->room == 0 ? 8 : envelope->room * 4;
 	struct recipient *more;
 
-	if (envelope->count < envelope->room)
-		return true;
 	if (envelope->count >= ENVELOPE_RECIPIENTS_MAX)
 		return false;
+	if (envelope->count < envelope->room)
+		return true;
 	more = arena_alloc(&envelope->arena, room * sizeof *more);
 	if (more == NULL)
 		return false;
@@ -298,7 +302,7 @@ static int header_field(struct envelope *envelope, const struct line *field, boo
 	if (sender || (field_is(field, "From") && !*sender_seen && !envelope->has_from)) {
 		value = field_value(field);
 		result = address_list(value.text, value.len, set_sender, envelope, &words);
-		*sender_seen = *sender_seen || sender;
+		*sender_seen = *sender_seen || (sender && result == 1);
 		return result == -1 ? fault_set(fault, "5.1.7", words) : 0;
 	}
 	if (field_is(field, "To") || field_is(field, "Cc") || field_is(field, "Bcc")) {
@@ -415,16 +419,31 @@ size_t envelope_write_sender(const struct envelope *envelope, char *buf)
 	return (size_t)len;
 }
 
+/*
+ * A faulty address may hold what ends its line or its "<>": a "<" in that place keeps it as faulty,
+ * and makes it neither another address nor another line when it is read again.
+ */
+static void clean_address(char *text, size_t size, const char *address)
+{
+	(void)snprintf(text, size, "%s", address);
+	for (char *c = text; *c != '\0'; c++)
+		if ((unsigned char)*c < ' ' || *c == 127 || *c == '>')
+			*c = '<';
+}
+
 size_t envelope_write_recipient(const struct recipient *recipient, char *buf)
 {
+	char address[2048];
 	const bool served =
 	    recipient->state == RECIPIENT_DONE || recipient->state == RECIPIENT_FAILED;
 	const char *key = recipient->state == RECIPIENT_DONE	 ? "Done"
 			  : recipient->state == RECIPIENT_FAILED ? "Failed"
 								 : "To";
-	int len = snprintf(buf, ENVELOPE_LINE_MAX, "%s%s: <%.2048s>%s%.1024s\n", BLOCK_PREFIX, key,
-	    recipient->address, served ? " " : "", served ? recipient->reply : "");
+	int len;
 
+	clean_address(address, sizeof address, recipient->address);
+	len = snprintf(buf, ENVELOPE_LINE_MAX, "%s%s: <%s>%s%.1024s\n", BLOCK_PREFIX, key, address,
+	    served ? " " : "", served ? recipient->reply : "");
 	return (size_t)len;
 }
 

@@ -47,7 +47,8 @@ void log_flush(struct log *log)
 
 static void put(struct log *log, const char *bytes, size_t len)
 {
-	const size_t room = sizeof log->buf - log->used;
+	/* The last byte is for the line's end: whatever is cut, the next line begins its own. */
+	const size_t room = sizeof log->buf - 1 - log->used;
 
 	if (log->muted)
 		return;
@@ -166,7 +167,8 @@ void log_end(struct log *log)
 {
 	if (!log->journal && !log->terminal)
 		put_time(log);
-	put_string(log, "\n");
+	if (!log->muted)
+		log->buf[log->used++] = '\n';
 	log->muted = false;
 }
 
@@ -192,5 +194,11 @@ void log_progress(struct log *log, const char *format, ...)
 	put_string(log, line);
 	log->has_progress = true;
 	log->progress_ms = now_ms;
+	log_flush(log);
+}
+
+void log_close(struct log *log)
+{
+	erase_progress(log);
 	log_flush(log);
 }

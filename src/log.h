@@ -9,8 +9,8 @@
  * terminal neither; elsewhere the time is the last field. Values are quoted when they need it and
  * control characters become "?": what a server says can't forge a line.
  *
- * Lines are collected and written when the buffer is full or at log_flush, which a run calls before
- * it waits.
+ * Lines are collected and written when the buffer is full or at log_flush, which a run calls when
+ * it has synced the results they tell of.
  */
 #ifndef MAILDRAIN_LOG_H
 #define MAILDRAIN_LOG_H
@@ -54,5 +54,8 @@ void log_say(struct log *log, enum log_level level, const char *event, const cha
 void log_progress(struct log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 void log_flush(struct log *log);
+
+/* Flushes, and leaves no progress line behind. */
+void log_close(struct log *log);
 
 #endif

@@ -7,6 +7,7 @@
 #include <sysexits.h>
 
 #include "config.h"
+#include "dry.h"
 #include "log.h"
 #include "privilege.h"
 #include "run.h"
@@ -63,6 +64,34 @@ static int usage_error(const char *what, const char *which)
 	return EX_USAGE;
 }
 
+/* Opens the spool that the config names, for those who only look. */
+static int inspect(
+    const struct options *options, int (*look)(const struct spool *, bool, struct error *))
+{
+	struct config config;
+	struct spool spool;
+	struct error err;
+	int status = EX_OK;
+
+	if (config_load(options->config_path, CONFIG_INSPECT, &config, &err) == -1)
+		return complain(&err);
+	if (spool_open(&spool, config.spool, &err) == -1) {
+		config_free(&config);
+		return complain(&err);
+	}
+	if (look(&spool, options->all, &err) == -1)
+		status = complain(&err);
+	spool_close(&spool);
+	config_free(&config);
+	return status;
+}
+
+static int look_dry(const struct spool *spool, bool all, struct error *err)
+{
+	(void)all;
+	return dry_run(spool, err);
+}
+
 static int command_run(const struct options *options)
 {
 	struct config config;
@@ -70,14 +99,16 @@ static int command_run(const struct options *options)
 	struct log log;
 	int status;
 
+	if (options->dry_run)
+		return inspect(options, look_dry);
 	if (config_load(options->config_path, CONFIG_SEND, &config, &err) == -1)
 		return complain(&err);
 	log_open(&log, options->verbose);
 	if (privilege_drop(config.spool, &err) == -1)
 		status = complain(&err);
 	else
-		status = options->dry_run ? run_dry(&config, &log) : run_spool(&config, &log);
-	log_flush(&log);
+		status = run_spool(&config, &log);
+	log_close(&log);
 	config_free(&config);
 	return status;
 }
@@ -117,28 +148,6 @@ static int command_verify(const struct options *options)
 	if (config_load(options->config_path, CONFIG_SEND, &config, &err) == -1)
 		return complain(&err);
 	status = verify_all(&config);
-	config_free(&config);
-	return status;
-}
-
-/* Opens the spool that the config names, for those who only look. */
-static int inspect(
-    const struct options *options, int (*look)(const struct spool *, bool, struct error *))
-{
-	struct config config;
-	struct spool spool;
-	struct error err;
-	int status = EX_OK;
-
-	if (config_load(options->config_path, CONFIG_INSPECT, &config, &err) == -1)
-		return complain(&err);
-	if (spool_open(&spool, config.spool, &err) == -1) {
-		config_free(&config);
-		return complain(&err);
-	}
-	if (look(&spool, options->all, &err) == -1)
-		status = complain(&err);
-	spool_close(&spool);
 	config_free(&config);
 	return status;
 }

@@ -35,7 +35,7 @@ struct message {
 	struct body_size size; /* of the wire form */
 	bool header_8bit;      /* the header itself needs SMTPUTF8 */
 	enum message_verdict verdict;
-	int refused_at_mail; /* the 5xx code when MAIL FROM was refused so; else 0 */
+	int refused_at_mail; /* the 4xx or 5xx code when MAIL FROM was refused; else 0 */
 	bool in_doubt;	     /* the connection was lost between the final dot and its reply */
 
 	/* How far reading and encoding are. */

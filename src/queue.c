@@ -1,5 +1,6 @@
 #include "queue.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,9 +29,14 @@ static int compare_offset(const void *a, const void *b)
 	return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-static void sort(struct queue *queue)
+static void put_in_order(struct queue *queue)
 {
 	qsort_r(queue->item, queue->count, sizeof *queue->item, compare_order, queue->names);
+}
+
+static void sort(struct queue *queue)
+{
+	put_in_order(queue);
 	if (queue->count > QUEUE_KEEP) {
 		queue->count = QUEUE_KEEP;
 		queue->truncated = true;
@@ -38,14 +44,19 @@ static void sort(struct queue *queue)
 	queue->sorted = true;
 }
 
-/* Forgets the last third in order, at least, and closes the gaps between the names. */
+/*
+ * Forgets the last third in order and closes the gaps between the names. Whatever is offered later
+ * and goes behind those kept is forgotten too, or it would overtake those forgotten now.
+ */
 static void prune(struct queue *queue)
 {
 	size_t bytes = 0;
 
-	sort(queue);
+	put_in_order(queue);
 	queue->count -= queue->count / 3;
 	queue->truncated = true;
+	(void)snprintf(queue->bound, sizeof queue->bound, "%s",
+	    queue->names + queue->item[queue->count - 1].offset);
 	qsort(queue->item, queue->count, sizeof *queue->item, compare_offset);
 	for (size_t i = 0; i < queue->count; i++) {
 		const char *name = queue->names + queue->item[i].offset;
@@ -93,12 +104,22 @@ static bool grow_names(struct queue *queue, size_t size)
 	return true;
 }
 
+static bool is_forgotten(const struct queue *queue, const struct entry *entry)
+{
+	struct entry bound;
+
+	return queue->bound[0] != '\0' && entry_parse(queue->bound, &bound) &&
+	       entry_compare(entry, &bound) > 0;
+}
+
 bool queue_add(struct queue *queue, const struct entry *entry)
 {
 	const size_t size = strlen(entry->name) + 1;
 
 	if (queue->count == ITEMS_MAX || queue->bytes + size > QUEUE_BYTES)
 		prune(queue);
+	if (is_forgotten(queue, entry))
+		return true;
 	if (!grow_items(queue) || !grow_names(queue, size))
 		return false;
 	queue->item[queue->count++] = (struct queue_item){
@@ -122,6 +143,11 @@ const char *queue_next(struct queue *queue)
 	return queue->names + queue->item[queue->next++].offset;
 }
 
+void queue_put_back(struct queue *queue)
+{
+	queue->next--;
+}
+
 size_t queue_left(const struct queue *queue)
 {
 	return queue->count - queue->next;
@@ -134,6 +160,7 @@ void queue_clear(struct queue *queue)
 	queue->next = 0;
 	queue->truncated = false;
 	queue->sorted = true;
+	queue->bound[0] = '\0';
 }
 
 void queue_free(struct queue *queue)

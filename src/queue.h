@@ -34,6 +34,7 @@ struct queue {
 	size_t next;	/* the first item not taken yet */
 	bool truncated; /* names were forgotten */
 	bool sorted;
+	char bound[ENTRY_NAME_MAX + 1]; /* what goes behind it is forgotten; "": nothing yet */
 };
 
 /* A zeroed queue is empty. Empties it for the next scan; keeps its memory. */
@@ -45,6 +46,9 @@ bool queue_add(struct queue *queue, const struct entry *entry);
 
 /* The next name in order, valid until the queue is cleared; NULL when all are taken. */
 const char *queue_next(struct queue *queue);
+
+/* The name that queue_next gave last is the next one again. */
+void queue_put_back(struct queue *queue);
 
 /* How many are left to take. */
 size_t queue_left(const struct queue *queue);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 
 #include "clock.h"
 
@@ -23,9 +24,10 @@ static const enum log_level level_of[] = {
 static int64_t delay_tenths(const struct entry *entry)
 {
 	const int64_t birth = entry_birth(entry);
-	const int64_t tenths = clock_now_us() / 100000 - birth * 10;
+	const int64_t now_us = clock_now_us();
 
-	return birth == -1 || tenths < 0 ? 0 : tenths;
+	/* A name may claim any birth: only one in the past can be reckoned with. */
+	return birth == -1 || birth > now_us / 1000000 ? 0 : now_us / 100000 - birth * 10;
 }
 
 static void log_recipient(struct record *record, const struct message *message,
@@ -117,6 +119,23 @@ static int64_t next_attempt(const struct record *record, const struct entry *ent
 	return entry->expires > 0 && entry->expires < next ? entry->expires : next;
 }
 
+/*
+ * A message that is sent but can't go to cur/ (a full disk, say) is removed: left where it is,
+ * each run would send it again. The error stays one.
+ */
+static enum spool_moved move_sent(
+    struct record *record, const struct entry *entry, char *to, struct error *err)
+{
+	const bool keep = record->config->keep_sent > 0;
+	const enum spool_moved moved = spool_sent(record->spool, entry, keep, to, err);
+	struct error second;
+
+	if (moved == SPOOL_ERROR && keep &&
+	    spool_sent(record->spool, entry, false, to, &second) == SPOOL_ERROR)
+		log_say(record->log, LOG_LEVEL_ERROR, "error", second.text);
+	return moved;
+}
+
 static enum spool_moved move(struct record *record, const struct message *message, size_t deferred,
     size_t failed, char *to, struct error *err)
 {
@@ -135,7 +154,7 @@ static enum spool_moved move(struct record *record, const struct message *messag
 		    first_status(envelope, RECIPIENT_FAILED, "5.0.0"), to, err);
 	}
 	record->sent++;
-	return spool_sent(record->spool, entry, record->config->keep_sent > 0, to, err);
+	return move_sent(record, entry, to, err);
 }
 
 /* What a change of state came to, for those who can't go on without it. */
@@ -152,7 +171,8 @@ static int check_moved(const struct record *record, const struct entry *entry,
 		log_end(record->log);
 		return 0;
 	case SPOOL_TOO_LONG:
-		error_set(err, 74, "the name %s leaves no room for its next state", entry->name);
+		error_set(
+		    err, EX_IOERR, "the name %s leaves no room for its next state", entry->name);
 		return -1;
 	case SPOOL_ERROR:
 		break;
@@ -191,14 +211,14 @@ int record_untried(struct record *record, struct message *message, struct error 
 	    spool_release(record->spool, &message->entry, false, to, err), err);
 }
 
-int record_unsendable(struct record *record, const struct entry *entry, const char *status,
-    const char *text, struct error *err)
+enum spool_moved record_unsendable(struct record *record, const struct entry *entry,
+    const char *status, const char *text, struct error *err)
 {
 	char to[ENTRY_NAME_MAX + 1];
 	const enum spool_moved moved = spool_fail(record->spool, entry, status, to, err);
 
-	if (moved == SPOOL_GONE)
-		return 0;
+	if (moved != SPOOL_MOVED)
+		return moved;
 	log_begin(record->log, LOG_LEVEL_WARNING, "failed");
 	log_text_n(record->log, "id", entry->name, entry->unique_len);
 	log_number(record->log, "attempt", (int64_t)entry->attempts);
@@ -206,7 +226,7 @@ int record_unsendable(struct record *record, const struct entry *entry, const ch
 	log_text(record->log, "text", text);
 	log_end(record->log);
 	record->failed++;
-	return check_moved(record, entry, moved, err);
+	return moved;
 }
 
 int record_restart(struct record *record, struct message *message, struct error *err)

@@ -32,8 +32,8 @@ int record_settled(
 int record_untried(struct record *record, struct message *message, struct error *err);
 
 /* A message that can't be sent as a whole: to failed/ with STATUS; TEXT says why. */
-int record_unsendable(struct record *record, const struct entry *entry, const char *status,
-    const char *text, struct error *err);
+enum spool_moved record_unsendable(struct record *record, const struct entry *entry,
+    const char *status, const char *text, struct error *err);
 
 /*
  * MESSAGE, claimed, was put back by a person or begins anew after its last attempt: its failed

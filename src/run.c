@@ -1,6 +1,5 @@
 #include "run.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +10,16 @@
 #include "breaker.h"
 #include "clock.h"
 #include "import.h"
-#include "queue.h"
 #include "record.h"
-#include "skip.h"
+#include "scan.h"
 #include "spool.h"
 #include "transport.h"
+#include "trouble.h"
 
 /* How long a claim lasts. A dead run's claims are released by the next one of the same host, so
  * this only matters to other hosts. */
 #define CLAIM_SECONDS  3600
 #define WAIT_MS	       1000
-#define REPORTS_MAX    100 /* lines about foreign files; the rest is counted */
 #define PURGE_INTERVAL 600 /* seconds between purges when nothing is sent */
 
 struct run {
@@ -29,12 +27,10 @@ struct run {
 	struct log *log;
 	struct spool spool;
 	struct record record;
-	struct queue queue;
-	struct skip skip; /* files that are not ours to send */
-	size_t reports;
-	bool first_scan;
-	size_t settled_at_scan; /* results when the last scan began */
-	int64_t now;		/* of the present scan, epoch seconds */
+	struct trouble trouble;
+	struct scan scan;
+	size_t untried;		 /* messages that came back untried */
+	size_t progress_at_scan; /* progress when the last scan began */
 
 	const struct relay_config *relay;
 	const struct transport_kind *kind;
@@ -42,9 +38,6 @@ struct run {
 	struct breaker breaker;
 	struct message *unused;
 	size_t in_flight;
-
-	bool broken; /* the spool fails: claim no more */
-	struct error err;
 };
 
 /* Set by SIGTERM and SIGINT: finish what is under way, claim nothing more. */
@@ -71,116 +64,19 @@ static size_t results(const struct run *run)
 	return run->record.sent + run->record.deferred + run->record.failed;
 }
 
-/* The spool can't be written: say so, once, and claim no more. */
-static void spool_broke(struct run *run)
-{
-	log_say(run->log, LOG_LEVEL_ERROR, "error", run->err.text);
-	run->broken = true;
-}
-
-/* ---- scanning ---- */
-
-static void report(struct run *run, const char *name, const char *why)
-{
-	if (!skip_add(&run->skip, name) || ++run->reports > REPORTS_MAX)
-		return;
-	log_begin(run->log, LOG_LEVEL_WARNING, "ignored");
-	log_text(run->log, "file", name);
-	log_text(run->log, "text", why);
-	log_end(run->log);
-}
-
-/* What can be said of a name without a look at the file; NULL: it may be a message. */
-static const char *foreign_name(const char *name, unsigned char type)
-{
-	if (name[0] == '.')
-		return "its name starts with a dot";
-	switch (type) {
-	case DT_REG:
-	case DT_UNKNOWN:
-		return NULL;
-	case DT_DIR:
-		return "a directory";
-	case DT_LNK:
-		return "a symbolic link";
-	default:
-		return "not a regular file";
-	}
-}
-
-static bool has_attempts_left(const struct run *run, const struct entry *entry)
-{
-	return !retry_exhausted(&run->config->retry, entry->attempts);
-}
-
 /*
- * Ends a claim that a dead run of this host has left, or that has run out: the attempt stays
- * charged, so a message that crashes its sender can't do so for ever. TO gets the new name; false
- * when there is nothing left to send.
+ * What another scan may find changed. Messages that come back untried count, as the transport ends
+ * a relay that goes on like that.
  */
-static bool end_claim(struct run *run, const struct entry *entry, char *to)
+static size_t progress(const struct run *run)
 {
-	enum spool_moved moved;
-
-	if (!has_attempts_left(run, entry)) {
-		if (record_unsendable(&run->record, entry, "5.4.7",
-			"its last attempt was cut short, it may have been sent", &run->err) == -1)
-			spool_broke(run);
-		return false;
-	}
-	moved = spool_release(&run->spool, entry, true, to, &run->err);
-	if (moved == SPOOL_ERROR)
-		spool_broke(run);
-	return moved == SPOOL_MOVED;
+	return results(run) + run->untried;
 }
 
-/* Whether the claim in ENTRY is over: its run is dead, or its time is past. */
-static bool claim_is_over(const struct run *run, const struct entry *entry)
+static void read_spool(struct run *run)
 {
-	long pid;
-
-	/* We hold the lock, so no other run of this host lives; later claims are our own. */
-	if (entry_claimed_by_host(entry, run->spool.host, &pid))
-		return run->first_scan;
-	return entry->not_before <= run->now;
-}
-
-static int visit(void *context, const char *name, unsigned char type)
-{
-	struct run *run = context;
-	const char *foreign = foreign_name(name, type);
-	char released[ENTRY_NAME_MAX + 1];
-	struct entry entry;
-
-	if (foreign != NULL) {
-		report(run, name, foreign);
-		return 0;
-	}
-	if (!entry_parse(name, &entry)) {
-		report(run, name, "its name is none that maildrain can use");
-		return 0;
-	}
-	if (entry.claim != NULL) {
-		if (!claim_is_over(run, &entry) || !end_claim(run, &entry, released) ||
-		    !entry_parse(released, &entry))
-			return 0;
-	}
-	if (entry.not_before > run->now || skip_has(&run->skip, entry.name))
-		return 0;
-	if (queue_add(&run->queue, &entry))
-		return 0;
-	error_set(&run->err, EX_OSERR, "out of memory for the names of %s/new", run->spool.path);
-	return -1;
-}
-
-static void scan(struct run *run)
-{
-	run->now = clock_now();
-	run->settled_at_scan = results(run);
-	queue_clear(&run->queue);
-	if (spool_each(&run->spool, run->spool.dir[SPOOL_NEW], visit, run, &run->err) == -1)
-		spool_broke(run);
-	run->first_scan = false;
+	run->progress_at_scan = progress(run);
+	scan_read(&run->scan);
 }
 
 /*
@@ -189,13 +85,13 @@ static void scan(struct run *run)
  */
 static const char *next_due(struct run *run)
 {
-	const char *name = queue_next(&run->queue);
-	const bool may_scan = run->queue.truncated || run->in_flight == 0;
+	const char *name = queue_next(&run->scan.queue);
+	const bool may_read = run->scan.queue.truncated || run->in_flight == 0;
 
-	if (name != NULL || !may_scan || results(run) == run->settled_at_scan)
+	if (name != NULL || !may_read || progress(run) == run->progress_at_scan)
 		return name;
-	scan(run);
-	return queue_next(&run->queue);
+	read_spool(run);
+	return queue_next(&run->scan.queue);
 }
 
 /* ---- from a name to a message under way ---- */
@@ -225,12 +121,13 @@ static void message_put(struct run *run, struct message *message)
 static void record_checked(struct run *run, int result)
 {
 	if (result == -1)
-		spool_broke(run);
+		trouble_stop(&run->trouble);
 }
 
 static void settle(struct run *run, struct message *message)
 {
-	record_checked(run, record_settled(&run->record, message, run->relay->name, &run->err));
+	record_checked(
+	    run, record_settled(&run->record, message, run->relay->name, &run->trouble.err));
 	message_put(run, message);
 }
 
@@ -245,14 +142,13 @@ static bool load(struct run *run, struct message *message, const char *name)
 	case MESSAGE_GONE:
 		return false;
 	case MESSAGE_INVALID:
-		record_checked(run, record_unsendable(&run->record, &message->entry, fault.status,
-					fault.text, &run->err));
+		scan_give_up(&run->scan, &message->entry, fault.status, fault.text);
 		return false;
 	case MESSAGE_FOREIGN:
 	case MESSAGE_ERROR:
 		break;
 	}
-	report(run, name, fault.text);
+	trouble_file(&run->trouble, name, fault.text);
 	return false;
 }
 
@@ -260,22 +156,14 @@ static bool load(struct run *run, struct message *message, const char *name)
 static bool claim(struct run *run, struct message *message)
 {
 	char to[ENTRY_NAME_MAX + 1];
+	const enum spool_moved moved = spool_claim(
+	    &run->spool, &message->entry, clock_now() + CLAIM_SECONDS, to, &run->trouble.err);
 
-	switch (
-	    spool_claim(&run->spool, &message->entry, clock_now() + CLAIM_SECONDS, to, &run->err)) {
-	case SPOOL_MOVED:
+	if (moved == SPOOL_MOVED)
 		message_renamed(message, to);
-		return true;
-	case SPOOL_GONE:
-		break;
-	case SPOOL_TOO_LONG:
-		report(run, message->name, "its name is too long to take the fields of a claim");
-		break;
-	case SPOOL_ERROR:
-		spool_broke(run);
-		break;
-	}
-	return false;
+	else
+		trouble_move(&run->trouble, message->name, moved);
+	return moved == SPOOL_MOVED;
 }
 
 /* Makes MESSAGE ready for the relay; false when that came to an end before. */
@@ -285,13 +173,19 @@ static bool prepare(struct run *run, struct message *message, const char *name)
 
 	if (!load(run, message, name))
 		return false;
-	restart = entry_has_class(&message->entry, '5') || !has_attempts_left(run, &message->entry);
+	if (scan_has_expired(&message->entry)) {
+		scan_give_up(
+		    &run->scan, &message->entry, "5.4.7", "it expired before it could be sent");
+		return false;
+	}
+	restart = entry_has_class(&message->entry, '5') ||
+		  !scan_has_attempts(&run->scan, &message->entry);
 	if (restart)
 		message->entry.attempts = 0;
 	if (!claim(run, message))
 		return false;
-	if (restart && record_restart(&run->record, message, &run->err) == -1) {
-		spool_broke(run);
+	if (restart && record_restart(&run->record, message, &run->trouble.err) == -1) {
+		trouble_stop(&run->trouble);
 		return false;
 	}
 	envelope_refuse_faulty(&message->envelope);
@@ -301,20 +195,12 @@ static bool prepare(struct run *run, struct message *message, const char *name)
 /* Takes NAME on: to the transport, or to its end when there is nothing to send. */
 static void take_on(struct run *run, const char *name)
 {
-	struct message *message;
-	struct entry entry;
+	struct message *message = message_get(run);
 
-	if (!entry_parse(name, &entry))
+	if (message == NULL)
 		return;
-	if (entry.expires > 0 && entry.expires <= clock_now()) {
-		record_checked(run, record_unsendable(&run->record, &entry, "5.4.7",
-					"it expired before it could be sent", &run->err));
-		return;
-	}
-	message = message_get(run);
-	if (message == NULL || !prepare(run, message, name)) {
-		if (message != NULL)
-			message_put(run, message);
+	if (!prepare(run, message, name)) {
+		message_put(run, message);
 		return;
 	}
 	if (envelope_count(&message->envelope, RECIPIENT_TODO) == 0) {
@@ -329,7 +215,8 @@ static void take_on(struct run *run, const char *name)
 
 static void untry(struct run *run, struct message *message)
 {
-	record_checked(run, record_untried(&run->record, message, &run->err));
+	record_checked(run, record_untried(&run->record, message, &run->trouble.err));
+	run->untried++;
 	message_put(run, message);
 }
 
@@ -364,11 +251,14 @@ static bool take_result(struct run *run, struct message *message)
 	return true;
 }
 
+/* What is in the log is on the disk. */
 static void sync_when_due(struct run *run)
 {
-	if (spool_sync_due(&run->spool, clock_monotonic()) &&
-	    spool_sync(&run->spool, &run->err) == -1)
-		spool_broke(run);
+	if (!spool_sync_due(&run->spool, clock_monotonic()))
+		return;
+	if (spool_sync(&run->spool, &run->trouble.err) == -1)
+		trouble_stop(&run->trouble);
+	log_flush(run->log);
 }
 
 static void show_progress(struct run *run)
@@ -376,14 +266,14 @@ static void show_progress(struct run *run)
 	const struct record *record = &run->record;
 
 	log_progress(run->log, "%zu sent, %zu deferred, %zu failed, %zu to go", record->sent,
-	    record->deferred, record->failed, queue_left(&run->queue) + run->in_flight);
+	    record->deferred, record->failed, queue_left(&run->scan.queue) + run->in_flight);
 }
 
 /* ---- one relay ---- */
 
 static bool may_claim(const struct run *run)
 {
-	return !run->broken && stop_asked == 0;
+	return !run->trouble.stop && stop_asked == 0;
 }
 
 /* Gives the transport what it can take; false when there is nothing more to give. */
@@ -392,14 +282,14 @@ static bool feed(struct run *run)
 	while (may_claim(run)) {
 		const char *name;
 
-		if (queue_left(&run->queue) > 0 && !run->kind->ready(run->transport))
+		if (queue_left(&run->scan.queue) > 0 && !run->kind->ready(run->transport))
 			return true;
 		name = next_due(run);
 		if (name == NULL)
 			return false;
 		if (!run->kind->ready(run->transport)) {
 			/* It was found by a new scan: keep it for when there is room. */
-			run->queue.next--;
+			queue_put_back(&run->scan.queue);
 			return true;
 		}
 		take_on(run, name);
@@ -413,28 +303,26 @@ static const char TRIPPED[] =
 /* Feeds and records until nothing is due and nothing under way, or the relay is of no use. */
 static enum transport_state pump(struct run *run, const char **why)
 {
-	bool more = true;
 	bool works = true;
 
-	while (works && (more || run->in_flight > 0)) {
-		enum transport_state state;
+	while (feed(run) || run->in_flight > 0) {
+		const enum transport_state state = run->kind->state(run->transport, why);
 		struct message *message;
 
-		more = feed(run);
+		if ((state == TRANSPORT_DOWN || state == TRANSPORT_MISCONFIGURED) &&
+		    run->in_flight == 0)
+			return state;
 		show_progress(run);
-		log_flush(run->log);
-		if (more || run->in_flight > 0)
-			run->kind->wait(run->transport, WAIT_MS);
+		run->kind->wait(run->transport, WAIT_MS);
 		while ((message = run->kind->result(run->transport)) != NULL)
 			works = take_result(run, message) && works;
 		sync_when_due(run);
-		state = run->kind->state(run->transport, why);
-		if ((state == TRANSPORT_DOWN || state == TRANSPORT_MISCONFIGURED) &&
-		    run->in_flight == 0)
-			return more ? state : TRANSPORT_UP;
+		if (!works) {
+			*why = TRIPPED;
+			return TRANSPORT_MISCONFIGURED;
+		}
 	}
-	*why = TRIPPED;
-	return works ? TRANSPORT_UP : TRANSPORT_MISCONFIGURED;
+	return TRANSPORT_UP;
 }
 
 /* Messages whose results were held back: failures if the relay is well, untried if it is not. */
@@ -465,7 +353,7 @@ static void log_relay(struct run *run, enum transport_state state, const char *w
 /* Drains over RELAY. True when all that is due has been seen to. */
 static bool drain(struct run *run, const struct relay_config *relay)
 {
-	const size_t due = queue_left(&run->queue);
+	const size_t due = queue_left(&run->scan.queue);
 	const unsigned sessions = due < relay->connections ? (unsigned)due : relay->connections;
 	enum transport_state state;
 	struct message *message;
@@ -473,11 +361,11 @@ static bool drain(struct run *run, const struct relay_config *relay)
 
 	run->relay = relay;
 	run->breaker = (struct breaker){0};
-	run->kind = transport_load(relay, &run->err);
+	run->kind = transport_load(relay, &run->trouble.err);
 	if (run->kind != NULL)
-		run->transport = run->kind->open(relay, sessions, &run->err);
+		run->transport = run->kind->open(relay, sessions, &run->trouble.err);
 	if (run->kind == NULL || run->transport == NULL) {
-		spool_broke(run);
+		trouble_stop(&run->trouble);
 		return false;
 	}
 	state = pump(run, &why);
@@ -494,13 +382,16 @@ static bool drain(struct run *run, const struct relay_config *relay)
 /* Tries the relays in their order. The exit status. */
 static int drain_all(struct run *run)
 {
+	if (spool_movable(&run->spool, &run->trouble.err) == -1)
+		trouble_stop(&run->trouble);
 	for (size_t i = 0; i < run->config->relay_count && may_claim(run); i++) {
 		if (i > 0)
-			scan(run);
-		if (queue_left(&run->queue) == 0 || drain(run, &run->config->relay[i]))
+			read_spool(run);
+		scan_skip_foreign(&run->scan);
+		if (queue_left(&run->scan.queue) == 0 || drain(run, &run->config->relay[i]))
 			return EX_OK;
 	}
-	return run->broken || stop_asked != 0 ? EX_OK : EX_TEMPFAIL;
+	return run->trouble.stop || stop_asked != 0 ? EX_OK : EX_TEMPFAIL;
 }
 
 /* ---- the whole run ---- */
@@ -519,16 +410,18 @@ static void prepare_spool(struct run *run)
 {
 	struct import_counts counts = {0};
 
-	if (import_dumps(&run->spool, clock_now(), note_dump, run, &counts, &run->err) == -1)
-		spool_broke(run);
+	/* What can't be imported, or rubbish that stays, is no reason to keep mail waiting. */
+	if (import_dumps(&run->spool, clock_now(), note_dump, run, &counts, &run->trouble.err) ==
+	    -1)
+		trouble_note(&run->trouble);
 	if (counts.imported > 0 || counts.failed > 0) {
 		log_begin(run->log, LOG_LEVEL_INFO, "imported");
 		log_number(run->log, "messages", (int64_t)counts.imported);
 		log_number(run->log, "failed", (int64_t)counts.failed);
 		log_end(run->log);
 	}
-	if (spool_sweep(&run->spool, clock_now(), &run->err) == -1)
-		spool_broke(run);
+	if (spool_sweep(&run->spool, clock_now(), &run->trouble.err) == -1)
+		trouble_note(&run->trouble);
 }
 
 /* Where much is kept, reading cur/ costs more than an empty run: not each minute for nothing. */
@@ -539,17 +432,14 @@ static void purge(struct run *run)
 
 	if (results(run) == 0 && now % PURGE_INTERVAL >= 60)
 		return;
-	if (spool_purge(&run->spool, now - run->config->keep_sent, &removed, &run->err) == -1)
-		spool_broke(run);
+	if (spool_purge(&run->spool, now - run->config->keep_sent, &removed, &run->trouble.err) ==
+	    -1)
+		trouble_stop(&run->trouble);
 }
 
 static void log_summary(struct run *run, int64_t started_ms)
 {
-	if (run->reports > REPORTS_MAX) {
-		log_begin(run->log, LOG_LEVEL_WARNING, "ignored");
-		log_number(run->log, "more", (int64_t)(run->reports - REPORTS_MAX));
-		log_end(run->log);
-	}
+	trouble_summary(&run->trouble);
 	if (results(run) == 0)
 		return;
 	log_begin(run->log, LOG_LEVEL_NOTICE, "run");
@@ -568,16 +458,15 @@ static int run_locked(struct run *run)
 	catch_signals();
 	srandom((unsigned)clock_now_us());
 	prepare_spool(run);
-	if (!run->broken)
-		scan(run);
-	if (may_claim(run) && queue_left(&run->queue) > 0)
+	read_spool(run);
+	if (may_claim(run) && queue_left(&run->scan.queue) > 0)
 		status = drain_all(run);
-	if (spool_sync(&run->spool, &run->err) == -1)
-		spool_broke(run);
-	if (!run->broken)
+	if (spool_sync_last(&run->spool, &run->trouble.err) == -1)
+		trouble_stop(&run->trouble);
+	if (!run->trouble.stop)
 		purge(run);
 	log_summary(run, started_ms);
-	return run->broken ? EX_IOERR : status;
+	return run->trouble.status != 0 ? run->trouble.status : status;
 }
 
 static void run_free(struct run *run)
@@ -589,20 +478,21 @@ static void run_free(struct run *run)
 		message_free(message);
 		free(message);
 	}
-	queue_free(&run->queue);
-	skip_free(&run->skip);
+	queue_free(&run->scan.queue);
+	trouble_free(&run->trouble);
 	spool_close(&run->spool);
 }
 
 /* Opens the spool; false with all said. */
 static bool run_open(struct run *run, const struct config *config, struct log *log)
 {
-	*run = (struct run){.config = config, .log = log, .first_scan = true};
-	run->skip.seed = (uint64_t)clock_now_us();
+	*run = (struct run){.config = config, .log = log};
 	run->record = (struct record){.config = config, .spool = &run->spool, .log = log};
-	if (spool_open(&run->spool, config->spool, &run->err) == 0)
+	trouble_init(&run->trouble, log);
+	run->scan = (struct scan){.record = &run->record, .trouble = &run->trouble};
+	if (spool_open(&run->spool, config->spool, &run->trouble.err) == 0)
 		return true;
-	log_say(log, LOG_LEVEL_ERROR, "error", run->err.text);
+	log_say(log, LOG_LEVEL_ERROR, "error", run->trouble.err.text);
 	return false;
 }
 
@@ -612,8 +502,8 @@ int run_spool(const struct config *config, struct log *log)
 	int status;
 
 	if (!run_open(&run, config, log))
-		return run.err.status;
-	switch (spool_lock(&run.spool, &run.err)) {
+		return run.trouble.err.status;
+	switch (spool_lock(&run.spool, &run.trouble.err)) {
 	case 1:
 		status = run_locked(&run);
 		break;
@@ -622,71 +512,9 @@ int run_spool(const struct config *config, struct log *log)
 		status = EX_OK;
 		break;
 	default:
-		log_say(log, LOG_LEVEL_ERROR, "error", run.err.text);
-		status = run.err.status;
+		log_say(log, LOG_LEVEL_ERROR, "error", run.trouble.err.text);
+		status = run.trouble.err.status;
 	}
-	run_free(&run);
-	log_flush(log);
-	return status;
-}
-
-/* ---- the dry run ---- */
-
-static int visit_dry(void *context, const char *name, unsigned char type)
-{
-	struct run *run = context;
-	struct entry entry;
-
-	if (foreign_name(name, type) != NULL || !entry_parse(name, &entry))
-		return 0;
-	if (entry.not_before > run->now || (entry.expires > 0 && entry.expires <= run->now))
-		return 0;
-	return queue_add(&run->queue, &entry) ? 0 : -1;
-}
-
-static void say_dry(struct run *run, struct message *message, const char *name)
-{
-	struct envelope_fault fault;
-	const struct envelope *envelope = &message->envelope;
-
-	switch (message_load(message, run->spool.dir[SPOOL_NEW], name, &fault)) {
-	case MESSAGE_GONE:
-		return;
-	case MESSAGE_LOADED:
-		break;
-	case MESSAGE_INVALID:
-		(void)printf("would fail   %s: %s\n", name, fault.text);
-		return;
-	case MESSAGE_FOREIGN:
-	case MESSAGE_ERROR:
-		(void)printf("would ignore %s: %s\n", name, fault.text);
-		return;
-	}
-	(void)printf("would send   %s from <%s> to", name, envelope->sender);
-	for (size_t i = 0; i < envelope->count; i++)
-		if (envelope->recipient[i].state == RECIPIENT_TODO)
-			(void)printf(" <%s>", envelope->recipient[i].address);
-	(void)printf("\n");
-}
-
-int run_dry(const struct config *config, struct log *log)
-{
-	struct message message;
-	const char *name;
-	struct run run;
-	int status = EX_OK;
-
-	if (!run_open(&run, config, log))
-		return run.err.status;
-	message_init(&message);
-	run.now = clock_now();
-	if (spool_each(&run.spool, run.spool.dir[SPOOL_NEW], visit_dry, &run, &run.err) == -1) {
-		log_say(log, LOG_LEVEL_ERROR, "error", run.err.text);
-		status = EX_IOERR;
-	}
-	while ((name = queue_next(&run.queue)) != NULL)
-		say_dry(&run, &message, name);
-	message_free(&message);
 	run_free(&run);
 	return status;
 }

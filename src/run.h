@@ -15,7 +15,4 @@
  */
 int run_spool(const struct config *config, struct log *log);
 
-/* Says on stdout what run_spool would send now, and changes nothing. */
-int run_dry(const struct config *config, struct log *log);
-
 #endif

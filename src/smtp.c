@@ -139,11 +139,12 @@ static void settle_rest(
 
 static void settle_rest_by_reply(struct message *message, const struct reply *reply)
 {
-	const enum recipient_state state = reply->code / 100 == 2   ? RECIPIENT_DONE
+	const bool done = reply->code / 100 == 2;
+	const enum recipient_state state = done			    ? RECIPIENT_DONE
 					   : reply->code / 100 == 5 ? RECIPIENT_FAILED
 								    : RECIPIENT_DEFERRED;
 
-	settle_rest(message, state, reply_status(reply), reply->text);
+	settle_rest(message, state, done ? reply->status : reply_status(reply), reply->text);
 }
 
 /* Settles what this server can't take, before anything is sent. */
@@ -152,7 +153,6 @@ static void refuse_unsendable(const struct smtp *smtp, struct message *message, 
 	const struct smtp_offer *offer = &smtp->offer;
 	struct envelope *envelope = &message->envelope;
 	const bool sender_ascii = address_is_ascii(envelope->sender, strlen(envelope->sender));
-	char text[REPLY_TEXT_MAX];
 
 	*utf8 = message->header_8bit || !sender_ascii;
 	for (size_t i = 0; i < envelope->count; i++) {
@@ -177,6 +177,8 @@ static void refuse_unsendable(const struct smtp *smtp, struct message *message, 
 		settle_rest(message, RECIPIENT_FAILED, "5.6.3",
 		    "the message is not ASCII and the relay has no 8BITMIME");
 	if (offer->size_max > 0 && message->size.wire > offer->size_max) {
+		char text[REPLY_TEXT_MAX];
+
 		(void)snprintf(text, sizeof text,
 		    "the message has %" PRIu64 " bytes and the relay takes %" PRIu64,
 		    message->size.wire, offer->size_max);
@@ -425,8 +427,7 @@ static void mail_answered(
 		return;
 	}
 	settle_rest_by_reply(transaction->message, reply);
-	if (reply->code / 100 == 5)
-		transaction->message->refused_at_mail = reply->code;
+	transaction->message->refused_at_mail = reply->code;
 	if (transaction->step < SMTP_SEND_BODY)
 		transaction->step = SMTP_SENT;
 }
@@ -499,7 +500,7 @@ static void take_reply(struct smtp *smtp, const struct reply *reply)
 	}
 	switch (what) {
 	case DUE_NOTHING:
-		nonsense(smtp, reply, "nothing");
+		nonsense(smtp, reply, "no command");
 		return;
 	case DUE_QUIT:
 		session_end(smtp, SMTP_CLOSED, reply->text);

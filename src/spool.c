@@ -189,6 +189,32 @@ int spool_check(const struct spool *spool, struct error *err)
 	return 0;
 }
 
+int spool_movable(const struct spool *spool, struct error *err)
+{
+	struct stat root;
+	struct stat st;
+
+	if (fstat(spool->root, &root) == -1) {
+		error_set_errno(err, "can't look at %s", spool->path);
+		return -1;
+	}
+	for (int dir = 0; dir < SPOOL_DIRS; dir++) {
+		if (faccessat(spool->dir[dir], ".", W_OK | X_OK, 0) == -1 ||
+		    fstat(spool->dir[dir], &st) == -1) {
+			error_set_errno(err, "this user can't move messages to and from %s/%s",
+			    spool->path, layout[dir].name);
+			return -1;
+		}
+		if (st.st_dev != root.st_dev) {
+			error_set(err, EX_IOERR,
+			    "%s/%s is on another file system than %s: bring them together",
+			    spool->path, layout[dir].name, spool->path);
+			return -1;
+		}
+	}
+	return 0;
+}
+
 int spool_lock(struct spool *spool, struct error *err)
 {
 	if (flock(spool->root, LOCK_EX | LOCK_NB) == 0)
@@ -229,13 +255,10 @@ int spool_each(
 
 /* ---- durability ---- */
 
-static void touched(struct spool *spool, enum spool_dir dir)
+/* A result now stands in DIR, and is to be on the disk soon. */
+static void result_recorded(struct spool *spool, enum spool_dir dir)
 {
 	spool->dirty[dir] = true;
-}
-
-static void result_recorded(struct spool *spool)
-{
 	if (spool->unsynced++ == 0)
 		spool->unsynced_since = clock_monotonic();
 }
@@ -256,16 +279,13 @@ static int sync_dir(const struct spool *spool, int fd, const char *name, struct 
 }
 
 /*
- * Where messages arrive comes before where they left: should the power fail in between, a message
- * may stand in both places, never in neither.
+ * Only where results have arrived: a rename is one step for the journal of the file system, so with
+ * it goes the name that was left. (Were it not, a message could stand in both places after a power
+ * cut, and be sent twice; in neither it can't stand.) Claims can be lost without harm.
  */
 int spool_sync(struct spool *spool, struct error *err)
 {
-	static const enum spool_dir order[] = {SPOOL_FAILED, SPOOL_CUR, SPOOL_NEW, SPOOL_TMP};
-
-	for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
-		const enum spool_dir dir = order[i];
-
+	for (int dir = 0; dir < SPOOL_DIRS; dir++) {
 		if (!spool->dirty[dir])
 			continue;
 		if (sync_dir(spool, spool->dir[dir], layout[dir].name, err) == -1)
@@ -274,6 +294,15 @@ int spool_sync(struct spool *spool, struct error *err)
 	}
 	spool->unsynced = 0;
 	return 0;
+}
+
+int spool_sync_last(struct spool *spool, struct error *err)
+{
+	if (spool_sync(spool, err) == -1)
+		return -1;
+	spool->dirty[SPOOL_NEW] = spool->moved;
+	spool->moved = false;
+	return spool_sync(spool, err);
 }
 
 /* ---- changes of state ---- */
@@ -324,12 +353,13 @@ static enum spool_moved move(struct spool *spool, const char *from, const struct
 		if (strcmp(from, to) == 0 && dir == SPOOL_NEW)
 			return SPOOL_MOVED;
 		if (rename_new(new_fd, from, spool->dir[dir], to) == 0) {
-			touched(spool, SPOOL_NEW);
-			touched(spool, dir);
+			spool->moved = true;
 			return SPOOL_MOVED;
 		}
 		if (errno == ENOENT)
 			return SPOOL_GONE;
+		if (errno == ENAMETOOLONG)
+			return SPOOL_TOO_LONG;
 		if (errno != EEXIST) {
 			error_set_errno(err, "can't move %s/new/%s to %s/%s", spool->path, from,
 			    layout[dir].name, to);
@@ -391,7 +421,7 @@ enum spool_moved spool_defer(struct spool *spool, const struct entry *entry, con
 	drop_claim(&changed);
 	changed.not_before = not_before;
 	(void)snprintf(changed.status, sizeof changed.status, "%s", status);
-	result_recorded(spool);
+	result_recorded(spool, SPOOL_NEW);
 	return move(spool, entry->name, &changed, SPOOL_NEW, to, err);
 }
 
@@ -412,15 +442,13 @@ enum spool_moved spool_sent(
 {
 	struct entry changed = through(entry, "");
 
-	result_recorded(spool);
+	result_recorded(spool, keep ? SPOOL_CUR : SPOOL_NEW);
 	changed.flags = "S";
 	if (keep)
 		return move(spool, entry->name, &changed, SPOOL_CUR, to, err);
 	to[0] = '\0';
-	if (unlinkat(spool->dir[SPOOL_NEW], entry->name, 0) == 0) {
-		touched(spool, SPOOL_NEW);
+	if (unlinkat(spool->dir[SPOOL_NEW], entry->name, 0) == 0)
 		return SPOOL_MOVED;
-	}
 	if (errno == ENOENT)
 		return SPOOL_GONE;
 	error_set_errno(err, "can't remove %s/new/%s, which is sent", spool->path, entry->name);
@@ -432,7 +460,7 @@ enum spool_moved spool_fail(
 {
 	struct entry changed = through(entry, status);
 
-	result_recorded(spool);
+	result_recorded(spool, SPOOL_FAILED);
 	return move(spool, entry->name, &changed, SPOOL_FAILED, to, err);
 }
 
@@ -483,6 +511,28 @@ static int draft_finish(struct spool *spool, struct spool_draft *draft, struct e
 	return 0;
 }
 
+/*
+ * Puts the draft in the place of new/NAME, but not where there is none: then the message has been
+ * taken away. Exchanging the two says so in one step; some file systems can't, and there a look
+ * goes before.
+ */
+static int draft_exchange(struct spool *spool, const struct spool_draft *draft, const char *name)
+{
+	const int tmp_fd = spool->dir[SPOOL_TMP];
+	const int new_fd = spool->dir[SPOOL_NEW];
+	struct stat st;
+
+	if (renameat2(tmp_fd, draft->name, new_fd, name, RENAME_EXCHANGE) == 0) {
+		/* What was replaced; should this fail, the sweep of tmp/ does it later. */
+		(void)unlinkat(tmp_fd, draft->name, 0);
+		return 0;
+	}
+	if ((errno != EINVAL && errno != ENOSYS) ||
+	    fstatat(new_fd, name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return -1;
+	return renameat(tmp_fd, draft->name, new_fd, name);
+}
+
 /* Moves the draft to DIR under NAME; durable on return. */
 static int draft_publish(struct spool *spool, struct spool_draft *draft, enum spool_dir dir,
     const char *name, struct error *err)
@@ -521,12 +571,12 @@ int spool_draft_replace(
 		spool_draft_abandon(spool, draft);
 		return -1;
 	}
-	if (renameat(spool->dir[SPOOL_TMP], draft->name, spool->dir[SPOOL_NEW], name) == -1) {
+	if (draft_exchange(spool, draft, name) == -1) {
 		error_set_errno(err, "can't replace %s/new/%s", spool->path, name);
 		spool_draft_abandon(spool, draft);
 		return -1;
 	}
-	touched(spool, SPOOL_NEW);
+	spool->dirty[SPOOL_NEW] = true;
 	return 0;
 }
 
@@ -582,9 +632,12 @@ int spool_dump_advance(
 
 int spool_dump_give_up(struct spool *spool, const char *name, struct error *err)
 {
+	const char *offset = strstr(name, ",O=");
+	char field[ENTRY_NAME_MAX + 16];
 	char to[ENTRY_NAME_MAX + 1];
 
-	return dump_move(spool, name, spool->dir[SPOOL_FAILED], "E=5.6.0", to, err);
+	(void)snprintf(field, sizeof field, "E=5.6.0%s", offset != NULL ? offset : "");
+	return dump_move(spool, name, spool->dir[SPOOL_FAILED], field, to, err);
 }
 
 int spool_dump_remove(struct spool *spool, const char *name, struct error *err)

@@ -43,7 +43,8 @@ struct spool {
 	char host[SPOOL_HOST_MAX]; /* of this machine, without "/" ":" "," and "=" */
 	pid_t pid;
 	unsigned counter;	/* makes UNIQUE unique within this process */
-	bool dirty[SPOOL_DIRS]; /* renamed into or out of since the last sync */
+	bool moved;		/* names have changed since the last spool_sync_last */
+	bool dirty[SPOOL_DIRS]; /* has taken results since the last sync */
 	unsigned unsynced;	/* results since then */
 	int64_t unsynced_since; /* monotonic milliseconds of the first of them */
 };
@@ -63,6 +64,12 @@ const char *spool_dir_name(enum spool_dir dir);
 
 /* Whether modes, owners and file system are as they should be; if not, -1 with advice in ERR. */
 int spool_check(const struct spool *spool, struct error *err);
+
+/*
+ * Whether this process can move messages between all of the directories; if not, -1 with ERR: it
+ * is better known before a message is sent than after.
+ */
+int spool_movable(const struct spool *spool, struct error *err);
 
 int spool_open(struct spool *spool, const char *path, struct error *err);
 void spool_close(struct spool *spool);
@@ -92,7 +99,10 @@ int spool_draft_commit(struct spool *spool, struct spool_draft *draft, struct er
 /* The same into failed/ with E=STATUS: it was never a message to send, a person must look. */
 int spool_draft_fail(
     struct spool *spool, struct spool_draft *draft, const char *status, struct error *err);
-/* fsync, then rename over new/NAME, which this run has claimed; closes. On -1 it is removed. */
+/*
+ * fsync, then takes the place of new/NAME, which this run has claimed; closes. On -1 the draft is
+ * removed: so it is when NAME is gone, for nothing may bring back what somebody has taken away.
+ */
 int spool_draft_replace(
     struct spool *spool, struct spool_draft *draft, const char *name, struct error *err);
 void spool_draft_abandon(struct spool *spool, struct spool_draft *draft);
@@ -135,6 +145,8 @@ enum spool_moved spool_fail(struct spool *spool, const struct entry *entry, cons
  */
 bool spool_sync_due(const struct spool *spool, int64_t now_ms);
 int spool_sync(struct spool *spool, struct error *err);
+/* The same before the process ends, with the names that are gone from new/. */
+int spool_sync_last(struct spool *spool, struct error *err);
 
 /*
  * Stock dumps of Django stand in the root; "…,O=OFFSET" says how far they are imported. Durable
@@ -143,7 +155,7 @@ int spool_sync(struct spool *spool, struct error *err);
 int spool_dump_advance(
     struct spool *spool, const char *name, uint64_t offset, char *to, struct error *err);
 int spool_dump_remove(struct spool *spool, const char *name, struct error *err);
-/* To failed/ under its name with E=5.6.0: a person must look. */
+/* To failed/ under its name with E=5.6.0 and its O: a person must look, and can move it back. */
 int spool_dump_give_up(struct spool *spool, const char *name, struct error *err);
 
 /* Removes what nobody has written to in tmp/ for SPOOL_STALE_SECONDS before NOW. */

@@ -1,5 +1,6 @@
 #include "status.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,8 +54,7 @@ static int survey_one(void *context, const char *name, unsigned char type)
 	struct entry entry;
 	enum state state;
 
-	(void)type;
-	if (!entry_parse(name, &entry))
+	if ((type != DT_REG && type != DT_UNKNOWN) || !entry_parse(name, &entry))
 		return 0;
 	state = state_of(&entry, survey->dir, survey->now);
 	tally_add(&survey->state[state], &entry);

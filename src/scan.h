@@ -1,0 +1,42 @@
+/*
+ * scan: what is due in new/. Reads the names, ends claims that are over and fails what has expired.
+ */
+#ifndef MAILDRAIN_SCAN_H
+#define MAILDRAIN_SCAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "queue.h"
+#include "record.h"
+#include "trouble.h"
+
+struct scan {
+	struct record *record;	 /* with the config and the spool; the caller's */
+	struct trouble *trouble; /* the caller's */
+	struct queue queue;	 /* the names that are due */
+	bool again;		 /* this is not the first time in this run */
+	int64_t now;		 /* of the present scan, epoch seconds */
+};
+
+/* What can be said against NAME without a look at its file (TYPE is dirent's); NULL: nothing. */
+const char *scan_foreign(const char *name, unsigned char type);
+
+/* Reads new/ afresh into the queue. */
+void scan_read(struct scan *scan);
+
+/* Leaves the queue with a message in front, or empty: what is none is reported. */
+void scan_skip_foreign(struct scan *scan);
+
+/* Whether ENTRY's message may no more be sent. */
+bool scan_has_expired(const struct entry *entry);
+
+/* Whether ENTRY has an attempt left before it is given up. */
+bool scan_has_attempts(const struct scan *scan, const struct entry *entry);
+
+/* ENTRY's message can't be sent: to failed/ with STATUS; TEXT says why. */
+void scan_give_up(
+    struct scan *scan, const struct entry *entry, const char *status, const char *text);
+
+#endif
