@@ -280,15 +280,11 @@ static bool may_claim(const struct run *run)
 static bool feed(struct run *run)
 {
 	while (may_claim(run)) {
-		const char *name;
+		const char *name = next_due(run);
 
-		if (queue_left(&run->scan.queue) > 0 && !run->kind->ready(run->transport))
-			return true;
-		name = next_due(run);
 		if (name == NULL)
 			return false;
-		if (!run->kind->ready(run->transport)) {
-			/* It was found by a new scan: keep it for when there is room. */
+		if (!run->kind->ready(run->transport, queue_left(&run->scan.queue) + 1)) {
 			queue_put_back(&run->scan.queue);
 			return true;
 		}
@@ -353,8 +349,6 @@ static void log_relay(struct run *run, enum transport_state state, const char *w
 /* Drains over RELAY. True when all that is due has been seen to. */
 static bool drain(struct run *run, const struct relay_config *relay)
 {
-	const size_t due = queue_left(&run->scan.queue);
-	const unsigned sessions = due < relay->connections ? (unsigned)due : relay->connections;
 	enum transport_state state;
 	struct message *message;
 	const char *why = "";
@@ -363,7 +357,7 @@ static bool drain(struct run *run, const struct relay_config *relay)
 	run->breaker = (struct breaker){0};
 	run->kind = transport_load(relay, &run->trouble.err);
 	if (run->kind != NULL)
-		run->transport = run->kind->open(relay, sessions, &run->trouble.err);
+		run->transport = run->kind->open(relay, &run->trouble.err);
 	if (run->kind == NULL || run->transport == NULL) {
 		trouble_stop(&run->trouble);
 		return false;
@@ -372,7 +366,8 @@ static bool drain(struct run *run, const struct relay_config *relay)
 	run->kind->finish(run->transport);
 	while ((message = run->kind->result(run->transport)) != NULL)
 		(void)take_result(run, message);
-	release_held(run, state == TRANSPORT_UP);
+	/* Stopped before the relay could show that it works, they are not known to be failures. */
+	release_held(run, state == TRANSPORT_UP && stop_asked == 0);
 	if (state != TRANSPORT_UP)
 		log_relay(run, state, why);
 	run->kind->close(run->transport);

@@ -5,6 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "secret.h"
+
+#include "clock.h"
+
+/* More waits than an opening has: greeting, EHLO twice, STARTTLS, TLS, AUTH with its steps. */
+#define OPENING_WAITS 8
+#define GRACE_MS      500 /* libcurl watches the same times, and knows better words */
+
 /* Keeps one line of what the server says, without its end. */
 static void keep_line(struct session *session, const char *line, size_t len)
 {
@@ -15,10 +23,12 @@ static void keep_line(struct session *session, const char *line, size_t len)
 	for (size_t i = 0; i < len; i++)
 		session->why[i] = iscntrl((unsigned char)line[i]) ? '?' : line[i];
 	session->why[len] = '\0';
+	if (session->relay->password != NULL)
+		secret_mask(session->why, session->relay->user, session->relay->password);
 }
 
 /*
- * Called with each line of the server's replies while libcurl opens the session. What EHLO said
+ * Called with each line of the server's replies while libcurl opens the session. What was said
  * before STARTTLS counts for nothing (RFC 3207 section 4.2): a 220 starts afresh.
  */
 static size_t on_line(char *line, size_t size, size_t count, void *context)
@@ -26,12 +36,14 @@ static size_t on_line(char *line, size_t size, size_t count, void *context)
 	struct session *session = context;
 	const size_t len = size * count;
 
+	session->progress_ms = clock_monotonic();
 	keep_line(session, line, len);
 	if (session->trace != NULL)
 		(void)fprintf(session->trace, "    %s\n", session->why);
-	if (len >= 3 && memcmp(line, "220", 3) == 0)
+	if (len >= 3 && memcmp(line, "220", 3) == 0) {
 		session->offer = (struct smtp_offer){0};
-	else if (len >= 3 && memcmp(line, "235", 3) == 0)
+		session->authenticated = false;
+	} else if (len >= 3 && memcmp(line, "235", 3) == 0)
 		session->authenticated = true;
 	else
 		smtp_offer_line(&session->offer, line, len);
@@ -73,8 +85,11 @@ static CURLcode set_tls(CURL *easy, const struct relay_config *relay)
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_SSLVERSION,
 		    only_1_3 ? (long)CURL_SSLVERSION_TLSv1_3 : (long)CURL_SSLVERSION_TLSv1_2);
+	/* The authorities of ca_file and no others. */
 	if (code == CURLE_OK && relay->ca_file != NULL)
 		code = curl_easy_setopt(easy, CURLOPT_CAINFO, relay->ca_file);
+	if (code == CURLE_OK && relay->ca_file != NULL)
+		code = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 	if (code == CURLE_OK && relay->cert_file != NULL)
 		code = curl_easy_setopt(easy, CURLOPT_SSLCERT, relay->cert_file);
 	if (code == CURLE_OK && relay->key_file != NULL)
@@ -101,6 +116,8 @@ static CURLcode set_callbacks(struct session *session)
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_HEADERDATA, session);
 	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, session->error);
+	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_PRIVATE, session);
 	if (code == CURLE_OK && session->trace != NULL) {
 		code = curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_debug);
@@ -126,6 +143,15 @@ static CURLcode set_url(CURL *easy, const struct relay_config *relay)
 	return curl_easy_setopt(easy, CURLOPT_URL, url);
 }
 
+/*
+ * To libcurl all is connecting until AUTH is through, so with timeout_connect it would cut short a
+ * greeting that may take minutes. session_time_left tells the two apart.
+ */
+static long opening_seconds(const struct relay_config *relay)
+{
+	return (long)(relay->timeout.connect + OPENING_WAITS * relay->timeout.greeting);
+}
+
 static CURLcode set_options(struct session *session, const struct relay_config *relay)
 {
 	CURL *easy = session->easy;
@@ -138,7 +164,7 @@ static CURLcode set_options(struct session *session, const struct relay_config *
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	if (code == CURLE_OK)
-		code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)relay->timeout.connect);
+		code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, opening_seconds(relay));
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(
 		    easy, CURLOPT_SERVER_RESPONSE_TIMEOUT, (long)relay->timeout.greeting);
@@ -165,8 +191,8 @@ int session_open(
 	CURLcode code;
 
 	*session = (struct session){.trace = session->trace, .out = session->out};
+	session->relay = relay;
 	session->socket = CURL_SOCKET_BAD;
-	session->opened_ms = now_ms;
 	session->progress_ms = now_ms;
 	if (session->out == NULL)
 		session->out = malloc(SESSION_OUT_SIZE);
@@ -182,6 +208,28 @@ int session_open(
 	return 0;
 }
 
+void session_watch(struct session *session, int64_t now_ms)
+{
+	curl_off_t took = 0;
+	bool smtps;
+
+	if (session->state != SESSION_OPENING || session->connected)
+		return;
+	smtps = strncmp(session->relay->url, "smtps:", 6) == 0;
+	if (curl_easy_getinfo(session->easy,
+		smtps ? CURLINFO_APPCONNECT_TIME_T : CURLINFO_CONNECT_TIME_T, &took) != CURLE_OK ||
+	    took == 0)
+		return;
+	session->connected = true;
+	session->progress_ms = now_ms;
+}
+
+/* What libcurl says of a failure: its own words name the cause, say an expired certificate. */
+static const char *cause(const struct session *session, CURLcode result)
+{
+	return session->error[0] != '\0' ? session->error : curl_easy_strerror(result);
+}
+
 /* Puts together what libcurl says and what the server said last. */
 static void explain(struct session *session, const char *text)
 {
@@ -195,8 +243,20 @@ static void explain(struct session *session, const char *text)
 		    "%.200s; the relay's last line was: %.250s", text, said);
 }
 
-void session_opened(
-    struct session *session, const struct relay_config *relay, CURLcode result, int64_t now_ms)
+void session_opening_expired(struct session *session)
+{
+	explain(session, "the relay did not answer in time");
+}
+
+static bool is_encrypted(const struct session *session)
+{
+	struct curl_tlssessioninfo *info = NULL;
+
+	return curl_easy_getinfo(session->easy, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK ||
+	       info == NULL || info->internals != NULL;
+}
+
+void session_opened(struct session *session, CURLcode result, int64_t now_ms)
 {
 	const bool refused_login = strncmp(session->why, "53", 2) == 0;
 
@@ -205,16 +265,17 @@ void session_opened(
 		result = curl_easy_getinfo(session->easy, CURLINFO_ACTIVESOCKET, &session->socket);
 	if (result != CURLE_OK) {
 		session->refused = result == CURLE_LOGIN_DENIED || refused_login;
-		explain(session, curl_easy_strerror(result));
+		explain(session, cause(session, result));
 		return;
 	}
 	/* A server without AUTH lets libcurl go on without a login. */
-	if (relay->user != NULL && !session->authenticated) {
+	if (session->relay->user != NULL && !session->authenticated) {
 		session->refused = true;
 		explain(session, "the relay has not taken user and password: it offers no AUTH");
 		return;
 	}
 	session->state = SESSION_OPEN;
+	session->encrypted = is_encrypted(session);
 	session->why[0] = '\0';
 	session->progress_ms = now_ms;
 	smtp_init(&session->smtp, &session->offer);
@@ -239,6 +300,8 @@ void session_write(struct session *session, int64_t now_ms)
 		if (code == CURLE_AGAIN)
 			return;
 		if (code != CURLE_OK) {
+			/* What the relay said before it left tells more. */
+			session_read(session, now_ms);
 			smtp_lost(&session->smtp, "the connection was lost while sending");
 			return;
 		}
@@ -265,19 +328,21 @@ void session_read(struct session *session, int64_t now_ms)
 		}
 		session->progress_ms = now_ms;
 		smtp_input(&session->smtp, buf, n);
+		/* With TLS there may be more that poll() does not see. */
+		if (!session->encrypted && n < sizeof buf)
+			return;
 	}
 }
 
-int64_t session_time_left(
-    const struct session *session, const struct relay_config *relay, int64_t now_ms)
+int64_t session_time_left(const struct session *session, int64_t now_ms)
 {
-	const struct relay_timeouts *timeout = &relay->timeout;
+	const struct relay_timeouts *timeout = &session->relay->timeout;
 	int64_t seconds = 0;
 
-	if (session->state == SESSION_OPENING)
-		/* Libcurl keeps time itself; this bounds the sum of its waits. */
-		return session->opened_ms + (timeout->connect + 4 * timeout->greeting) * 1000 -
-		       now_ms;
+	if (session->state == SESSION_OPENING) {
+		seconds = session->connected ? timeout->greeting : timeout->connect;
+		return session->progress_ms + seconds * 1000 + GRACE_MS - now_ms;
+	}
 	switch (smtp_phase(&session->smtp)) {
 	case SMTP_IDLE:
 		return INT64_MAX;

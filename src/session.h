@@ -26,6 +26,7 @@ enum session_state {
 
 struct session {
 	enum session_state state;
+	const struct relay_config *relay; /* the caller's */
 	CURL *easy;
 	curl_socket_t socket;
 	struct smtp smtp;
@@ -34,21 +35,26 @@ struct session {
 	char *out;		 /* bytes to write; never moved while some are left (TLS retries) */
 	size_t out_len;
 	size_t out_pos;
-	int64_t opened_ms;	  /* when the opening began */
-	int64_t progress_ms;	  /* when bytes last moved, or the opening began */
-	char why[REPLY_TEXT_MAX]; /* the last reply while opening, then why it failed */
-	bool refused;		  /* the relay refused who we are */
-	FILE *trace;		  /* verify: where to tell what the server says; NULL otherwise */
-	char tls[128];		  /* "TLSv1.3 / TLS_AES_256_GCM_SHA384", "" without TLS */
+	bool encrypted;
+	bool blocked;		     /* the peer does not take more of it for now */
+	bool connected;		     /* while opening: the peer is there, its words are awaited */
+	int64_t progress_ms;	     /* when bytes last moved, or the opening began */
+	char error[CURL_ERROR_SIZE]; /* libcurl's words on why the opening failed */
+	char why[REPLY_TEXT_MAX];    /* the last reply while opening, then why it failed */
+	bool refused;		     /* the relay refused who we are */
+	FILE *trace;   /* verify: where to tell what the server says; NULL otherwise */
+	char tls[128]; /* "TLSv1.3 / TLS_AES_256_GCM_SHA384", "" without TLS */
 };
 
 /* Starts the opening. 0, or -1 with session->why. */
 int session_open(
     struct session *session, CURLM *multi, const struct relay_config *relay, int64_t now_ms);
 
+/* To be called when libcurl has been at work: notes when the peer is there. */
+void session_watch(struct session *session, int64_t now_ms);
+
 /* Libcurl says the opening ended with RESULT: open, or closed with why. */
-void session_opened(
-    struct session *session, const struct relay_config *relay, CURLcode result, int64_t now_ms);
+void session_opened(struct session *session, CURLcode result, int64_t now_ms);
 
 /* Writes what the machine has to say, as much as the peer takes now. */
 void session_write(struct session *session, int64_t now_ms);
@@ -58,9 +64,11 @@ void session_read(struct session *session, int64_t now_ms);
 /* Fills the out buffer from the machine when it is empty. */
 void session_fill(struct session *session);
 
+/* The opening took too long: puts that into why. */
+void session_opening_expired(struct session *session);
+
 /* Milliseconds until the present phase times out; at 0 or less the session is to be given up. */
-int64_t session_time_left(
-    const struct session *session, const struct relay_config *relay, int64_t now_ms);
+int64_t session_time_left(const struct session *session, int64_t now_ms);
 
 /* Closes the connection; keeps why and the out buffer, which session_free gives back. */
 void session_close(struct session *session, CURLM *multi);

@@ -39,13 +39,14 @@ struct transport_kind {
 	/* Of this module and the libraries it stands on, "libcurl/8.14.1 …". */
 	const char *(*version)(void);
 
-	/* Begins up to SESSIONS sessions; RELAY outlives the transport. NULL with ERR. */
-	struct transport *(*open)(
-	    const struct relay_config *relay, unsigned sessions, struct error *err);
+	/* Connects to nobody yet; RELAY outlives the transport. NULL with ERR. */
+	struct transport *(*open)(const struct relay_config *relay, struct error *err);
 
-	/* Whether submit may be called; it takes over MESSAGE, loaded, until result gives it back.
+	/*
+	 * Whether submit may be called; it takes over MESSAGE, loaded, until result gives it back.
+	 * If not, it sees to it that there are sessions for the WAITING messages, or will be.
 	 */
-	bool (*ready)(struct transport *transport);
+	bool (*ready)(struct transport *transport, size_t waiting);
 	void (*submit)(struct transport *transport, struct message *message);
 
 	/* Moves bytes; returns after at most TIMEOUT_MS, or earlier when there is something to do.

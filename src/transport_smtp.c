@@ -104,23 +104,53 @@ static void open_slot(struct transport *transport, struct slot *slot, int64_t no
 		transport->first_opened_ms = now_ms;
 }
 
-/* There is mail for more sessions than are open. */
-static void open_more(struct transport *transport)
+/*
+ * Whether a session is open or may yet be. Where none has opened and one has failed, the others
+ * would fail as well.
+ */
+static bool has_prospects(const struct transport *transport)
+{
+	bool unspent = false;
+
+	for (unsigned i = 0; i < transport->count; i++) {
+		if (is_open(&transport->slot[i]) || is_opening(&transport->slot[i]))
+			return true;
+		unspent = unspent || !transport->slot[i].spent;
+	}
+	return unspent && (transport->was_up || transport->first_opened_ms == 0);
+}
+
+/*
+ * Whether the first session is still to be alone. One that logs in is, until it is through: servers
+ * hold back the answer to a wrong password, and lock out who guesses four times a minute.
+ */
+static bool has_head_start(const struct transport *transport, int64_t now_ms)
+{
+	if (transport->was_up || transport->first_opened_ms == 0)
+		return false;
+	return transport->relay->user != NULL ||
+	       now_ms - transport->first_opened_ms < HEAD_START_MS;
+}
+
+/* Opens sessions until there are as many as messages WAITING, or no more may be opened. */
+static void open_more(struct transport *transport, size_t waiting)
 {
 	const int64_t now_ms = clock_monotonic();
-	const bool alone = !transport->was_up && transport->first_opened_ms != 0 &&
-			   now_ms - transport->first_opened_ms < HEAD_START_MS;
+	size_t sessions = 0;
 
-	if (alone || transport->refused || transport->finishing)
+	if (transport->refused || transport->finishing || !has_prospects(transport))
 		return;
-	for (unsigned i = 0; i < transport->count; i++) {
+	for (unsigned i = 0; i < transport->count; i++)
+		sessions += transport->slot[i].session.state != SESSION_CLOSED;
+	for (unsigned i = 0; i < transport->count && sessions < waiting; i++) {
 		struct slot *slot = &transport->slot[i];
 
+		if (has_head_start(transport, now_ms))
+			return;
 		if (slot->session.state != SESSION_CLOSED || slot->spent)
 			continue;
 		open_slot(transport, slot, now_ms);
-		if (!transport->was_up && now_ms - transport->first_opened_ms < HEAD_START_MS)
-			return;
+		sessions++;
 	}
 }
 
@@ -138,8 +168,7 @@ static void smtp_close(struct transport *transport)
 	curl_global_cleanup();
 }
 
-static struct transport *smtp_open(
-    const struct relay_config *relay, unsigned sessions, struct error *err)
+static struct transport *smtp_open(const struct relay_config *relay, struct error *err)
 {
 	struct transport *transport = NULL;
 
@@ -150,14 +179,15 @@ static struct transport *smtp_open(
 		return NULL;
 	}
 	transport->relay = relay;
-	transport->count = sessions;
+	transport->count = relay->connections;
 	transport->done_end = &transport->done;
-	transport->slot = calloc(sessions, sizeof *transport->slot);
-	transport->fd = calloc(sessions, sizeof *transport->fd);
+	transport->slot = calloc(relay->connections, sizeof *transport->slot);
+	transport->fd = calloc(relay->connections, sizeof *transport->fd);
 	transport->multi = curl_multi_init();
 	if (transport->slot == NULL || transport->fd == NULL || transport->multi == NULL) {
 		smtp_close(transport);
-		error_set(err, EX_OSERR, "can't start %u sessions: out of memory", sessions);
+		error_set(
+		    err, EX_OSERR, "can't start %u sessions: out of memory", relay->connections);
 		return NULL;
 	}
 	return transport;
@@ -174,13 +204,13 @@ static struct slot *ready_slot(struct transport *transport)
 	return NULL;
 }
 
-static bool smtp_transport_ready(struct transport *transport)
+static bool smtp_transport_ready(struct transport *transport, size_t waiting)
 {
 	if (transport->refused)
 		return false;
 	if (ready_slot(transport) != NULL)
 		return true;
-	open_more(transport);
+	open_more(transport, waiting);
 	return false;
 }
 
@@ -209,8 +239,7 @@ static bool take_openings(struct transport *transport)
 			continue;
 		ended = true;
 		slot = (struct slot *)(void *)found;
-		session_opened(
-		    &slot->session, transport->relay, info->data.result, clock_monotonic());
+		session_opened(&slot->session, info->data.result, clock_monotonic());
 		if (is_open(slot))
 			transport->was_up = true;
 		else
@@ -219,12 +248,20 @@ static bool take_openings(struct transport *transport)
 	return ended;
 }
 
+static void watch_openings(struct transport *transport)
+{
+	const int64_t now_ms = clock_monotonic();
+
+	for (unsigned i = 0; i < transport->count; i++)
+		session_watch(&transport->slot[i].session, now_ms);
+}
+
 static void write_all(struct transport *transport)
 {
 	for (unsigned i = 0; i < transport->count; i++) {
 		struct slot *slot = &transport->slot[i];
 
-		if (!is_open(slot))
+		if (!is_open(slot) || slot->session.blocked)
 			continue;
 		session_write(&slot->session, clock_monotonic());
 		end_session(transport, slot);
@@ -242,15 +279,16 @@ static int64_t check_times(struct transport *transport, int64_t most)
 
 		if (slot->session.state == SESSION_CLOSED)
 			continue;
-		left = session_time_left(&slot->session, transport->relay, now_ms);
+		left = session_time_left(&slot->session, now_ms);
 		if (left <= 0 && is_opening(slot)) {
-			(void)snprintf(slot->session.why, sizeof slot->session.why, "timed out");
+			session_opening_expired(&slot->session);
 			give_up_opening(transport, slot);
 		} else if (left <= 0) {
 			smtp_lost(&slot->session.smtp, "the relay did not answer in time");
 			end_session(transport, slot);
-		} else if (left < most)
-			most = left;
+		}
+		if (left < most)
+			most = left > 0 ? left : 0;
 	}
 	return most;
 }
@@ -275,6 +313,24 @@ static unsigned set_fds(struct transport *transport)
 		n++;
 	}
 	return n;
+}
+
+/*
+ * Who was not found ready for more bytes gets none: the system might still take some, and a peer
+ * that has stopped reading would look alive for as long as that goes on.
+ */
+static void note_blocked(struct transport *transport)
+{
+	for (unsigned i = 0; i < transport->count; i++) {
+		struct slot *slot = &transport->slot[i];
+		const struct curl_waitfd *fd;
+
+		if (slot->fd == -1)
+			continue;
+		fd = &transport->fd[slot->fd];
+		slot->session.blocked =
+		    (fd->events & CURL_WAIT_POLLOUT) != 0 && (fd->revents & CURL_WAIT_POLLOUT) == 0;
+	}
 }
 
 static void read_all(struct transport *transport)
@@ -326,6 +382,7 @@ static void smtp_wait(struct transport *transport, int timeout_ms)
 	if (any_opening(transport)) {
 		if (curl_multi_perform(transport->multi, &running) == CURLM_OK)
 			ended = take_openings(transport);
+		watch_openings(transport);
 		/* Others may be let go when the head start is over. */
 		if (!transport->was_up && most > HEAD_START_MS)
 			most = HEAD_START_MS;
@@ -335,8 +392,10 @@ static void smtp_wait(struct transport *transport, int timeout_ms)
 	if (ended || transport->done != NULL || count_ready(transport) > ready)
 		most = 0;
 	if (curl_multi_poll(transport->multi, transport->fd, set_fds(transport), (int)most, NULL) ==
-	    CURLM_OK)
+	    CURLM_OK) {
+		note_blocked(transport);
 		read_all(transport);
+	}
 }
 
 static struct message *smtp_result(struct transport *transport)
@@ -350,19 +409,6 @@ static struct message *smtp_result(struct transport *transport)
 		transport->done_end = &transport->done;
 	message->next = NULL;
 	return message;
-}
-
-/* Whether a session is open or may yet be. */
-static bool has_prospects(const struct transport *transport)
-{
-	bool unspent = false;
-
-	for (unsigned i = 0; i < transport->count; i++) {
-		if (is_open(&transport->slot[i]) || is_opening(&transport->slot[i]))
-			return true;
-		unspent = unspent || !transport->slot[i].spent;
-	}
-	return unspent && transport->was_up;
 }
 
 static enum transport_state smtp_state(struct transport *transport, const char **why)
@@ -397,7 +443,8 @@ static void smtp_finish(struct transport *transport)
 	}
 	for (unsigned i = 0; i < transport->count; i++)
 		if (is_open(&transport->slot[i])) {
-			smtp_lost(&transport->slot[i].session.smtp, "no reply to QUIT");
+			smtp_lost(
+			    &transport->slot[i].session.smtp, "the relay did not answer in time");
 			end_session(transport, &transport->slot[i]);
 		}
 }
@@ -439,14 +486,14 @@ static void tell_session(const struct transport *transport, FILE *out)
 
 static int smtp_probe(const struct relay_config *relay, FILE *out, struct error *err)
 {
-	struct transport *transport = smtp_open(relay, 1, err);
+	struct transport *transport = smtp_open(relay, err);
 	const char *why;
 	int result = 0;
 
 	if (transport == NULL)
 		return -1;
 	transport->slot[0].session.trace = out;
-	open_more(transport);
+	open_more(transport, 1);
 	while (smtp_state(transport, &why) == TRANSPORT_OPENING)
 		smtp_wait(transport, HEAD_START_MS);
 	if (smtp_state(transport, &why) == TRANSPORT_UP) {
