@@ -23,7 +23,7 @@ def unique_name() -> str:
     """SECONDS.M<micros>P<pid>Q<n>.HOST, as the backend makes it."""
     seconds, micros = divmod(time.time_ns() // 1000, 1_000_000)
     host = socket.gethostname().replace("/", "-").replace(":", "-").replace(",", "-")
-    return f"{seconds}.M{micros}P{os.getpid()}Q{next(_counter)}.{host}"
+    return f"{seconds}.M{micros:06}P{os.getpid()}Q{next(_counter)}.{host}"
 
 
 def unique_of(name: str) -> str:

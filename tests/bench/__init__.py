@@ -1,0 +1,1 @@
+"""Measurements of speed: what a machine can do, and what maildrain makes of it."""

@@ -1,0 +1,965 @@
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "smtp.h"
+
+#define SENDER	    "X-Maildrain-From: <a@example.com>\n"
+#define TO(who)	    "X-Maildrain-To: <" who "@example.net>\n"
+#define HEADER	    "From: a@example.com\n\n"
+#define LETTER	    SENDER TO("b") HEADER "text\n"
+#define PAIR	    SENDER TO("b") TO("c") HEADER "text\n"
+#define BODY	    "From: a@example.com\r\n\r\ntext\r\n.\r\n"
+#define MAIL	    "MAIL FROM:<a@example.com>\r\n"
+#define RCPT(who)   "RCPT TO:<" who "@example.net>\r\n"
+#define DATA	    "DATA\r\n"
+#define PIPELINED   ((struct smtp_offer){.pipelining = true})
+#define LOCK_STEP   ((struct smtp_offer){.pipelining = false})
+#define OUT_MAX	    ((size_t)256 * 1024)
+#define LETTERS_MAX 4
+
+/* A folder of messages, and one session with what it has said last. */
+struct talk {
+	char dir[64];
+	int dirfd;
+	struct message letter[LETTERS_MAX];
+	size_t letters;
+	struct smtp smtp;
+	char *out;
+	size_t out_room; /* what smtp_output is given at a time */
+	size_t in_step;	 /* bytes that smtp_input is given at a time; 0: all */
+};
+
+static int setup(void **state)
+{
+	struct talk *talk = calloc(1, sizeof *talk);
+
+	assert_non_null(talk);
+	(void)snprintf(talk->dir, sizeof talk->dir, "/tmp/test_smtp.XXXXXX");
+	assert_non_null(mkdtemp(talk->dir));
+	talk->dirfd = open(talk->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(talk->dirfd >= 0);
+	talk->out = malloc(OUT_MAX);
+	assert_non_null(talk->out);
+	talk->out_room = OUT_MAX - 1;
+	for (size_t i = 0; i < LETTERS_MAX; i++)
+		message_init(&talk->letter[i]);
+	*state = talk;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct talk *talk = *state;
+	char name[16];
+
+	for (size_t i = 0; i < LETTERS_MAX; i++) {
+		message_free(&talk->letter[i]);
+		(void)snprintf(name, sizeof name, "%zu", i);
+		(void)unlinkat(talk->dirfd, name, 0);
+	}
+	(void)close(talk->dirfd);
+	(void)rmdir(talk->dir);
+	free(talk->out);
+	free(talk);
+	return 0;
+}
+
+static void begin(struct talk *talk, struct smtp_offer offer)
+{
+	smtp_init(&talk->smtp, &offer);
+	talk->letters = 0;
+}
+
+/* Loads the text as one message file. */
+static struct message *load(struct talk *talk, const char *text)
+{
+	struct message *message = &talk->letter[talk->letters];
+	struct envelope_fault fault;
+	char name[16];
+	int fd;
+
+	assert_true(talk->letters < LETTERS_MAX);
+	(void)snprintf(name, sizeof name, "%zu", talk->letters++);
+	fd = openat(talk->dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(message_load(message, talk->dirfd, name, &fault), MESSAGE_LOADED);
+	return message;
+}
+
+static struct message *submit(struct talk *talk, const char *text)
+{
+	struct message *message = load(talk, text);
+
+	assert_true(smtp_ready(&talk->smtp));
+	smtp_submit(&talk->smtp, message);
+	return message;
+}
+
+/* All that may be written now. */
+static const char *output(struct talk *talk)
+{
+	size_t len = 0;
+	size_t n;
+
+	do {
+		const size_t left = OUT_MAX - 1 - len;
+
+		n = smtp_output(
+		    &talk->smtp, talk->out + len, left < talk->out_room ? left : talk->out_room);
+		len += n;
+	} while (n > 0);
+	talk->out[len] = '\0';
+	return talk->out;
+}
+
+static void say(struct talk *talk, const char *text)
+{
+	const size_t len = strlen(text);
+	const size_t step = talk->in_step > 0 ? talk->in_step : len;
+
+	for (size_t i = 0; i < len; i += step)
+		smtp_input(&talk->smtp, text + i, len - i < step ? len - i : step);
+}
+
+#define assert_says(talk, text) assert_string_equal(output(talk), text)
+
+/* MESSAGE is the next that is through. */
+static void assert_finished(
+    struct talk *talk, struct message *message, enum message_verdict verdict)
+{
+	assert_ptr_equal(smtp_finished(&talk->smtp), message);
+	assert_int_equal(message->verdict, verdict);
+}
+
+static void assert_recipient(const struct message *message, size_t i, enum recipient_state state,
+    const char *status, const char *reply)
+{
+	const struct recipient *recipient = &message->envelope.recipient[i];
+
+	assert_int_equal(recipient->state, state);
+	assert_string_equal(recipient->status, status);
+	if (reply != NULL)
+		assert_string_equal(recipient->reply, reply);
+}
+
+/* ---- dialogues ---- */
+
+static void pipelined_dialogue(void **state)
+{
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	begin(talk, PIPELINED);
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_IDLE);
+	first = submit(talk, PAIR);
+	assert_false(smtp_ready(&talk->smtp));
+	assert_says(talk, MAIL RCPT("b") RCPT("c") DATA);
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_COMMAND);
+	say(talk, "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n");
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_COMMAND);
+	say(talk, "250 2.1.5 Ok\r\n");
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_DATA);
+	assert_says(talk, "");
+	say(talk, "354 Go on\r\n");
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_BLOCK);
+	assert_says(talk, BODY);
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_DOT);
+
+	second = submit(talk, LETTER);
+	assert_false(smtp_ready(&talk->smtp));
+	assert_says(talk, MAIL RCPT("b") DATA);
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_DOT);
+	say(talk, "250 2.0.0 Queued\r\n250 Ok\r\n250 Ok\r\n354 Go on\r\n");
+	assert_finished(talk, first, MESSAGE_SETTLED);
+	assert_recipient(first, 0, RECIPIENT_DONE, "2.0.0", "250 2.0.0 Queued");
+	assert_recipient(first, 1, RECIPIENT_DONE, "2.0.0", "250 2.0.0 Queued");
+	assert_null(smtp_finished(&talk->smtp));
+	assert_says(talk, BODY);
+	say(talk, "250 2.0.0 Queued\r\n");
+	assert_finished(talk, second, MESSAGE_SETTLED);
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_IDLE);
+	assert_int_equal(talk->smtp.settled, 2);
+}
+
+static void lock_step_dialogue(void **state)
+{
+	static const char *const wanted[] = {MAIL, RCPT("b"), RCPT("c"), DATA, BODY};
+	static const char *const replies[] = {"250-2.1.0 O\r\n250 k\r\n", "250 Ok\r\n",
+	    "251 Moved\r\n", "354 Go\r\n", "250 Done\r\n"};
+	struct talk *talk = *state;
+	struct message *message;
+
+	begin(talk, LOCK_STEP);
+	message = submit(talk, PAIR);
+	for (size_t i = 0; i < 5; i++) {
+		assert_null(smtp_finished(&talk->smtp));
+		assert_false(smtp_ready(&talk->smtp));
+		assert_says(talk, wanted[i]);
+		say(talk, replies[i]);
+	}
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	assert_recipient(message, 1, RECIPIENT_DONE, "", "250 Done");
+	assert_true(smtp_ready(&talk->smtp));
+}
+
+/* ---- every combination of replies ---- */
+
+struct codes {
+	int mail, rcpt[2], data, dot;
+};
+
+static void reply_with(struct talk *talk, int code)
+{
+	char line[32];
+
+	(void)snprintf(line, sizeof line, "%d %d.0.0 Words\r\n", code, code / 100);
+	say(talk, line);
+}
+
+/* Answers the command that *TEXT starts with, as a server that follows CODES; moves it on. */
+static void answer_one(struct talk *talk, const char **text, const struct codes *codes)
+{
+	const char *line = *text;
+	const bool rcpt = strncmp(line, "RCPT TO:<", 9) == 0;
+
+	*text = strstr(line, "\r\n") + 2;
+	if (strncmp(line, "MAIL", 4) == 0)
+		reply_with(talk, codes->mail);
+	else if (rcpt && codes->mail != 250)
+		reply_with(talk, 503);
+	else if (rcpt)
+		reply_with(talk, codes->rcpt[line[9] - 'b']);
+	else if (strncmp(line, "DATA", 4) == 0)
+		reply_with(talk, codes->data);
+	else if (strncmp(line, "RSET", 4) == 0)
+		reply_with(talk, 250);
+	else if (strncmp(line, "From", 4) != 0 && strcmp(line, ".\r\n") != 0)
+		fail_msg("not expected: %s", line);
+	else {
+		*text = line + strlen(line);
+		reply_with(talk, codes->dot);
+	}
+}
+
+static void converse(struct talk *talk, const struct codes *codes)
+{
+	char *said;
+
+	while ((said = strdup(output(talk))) != NULL && said[0] != '\0') {
+		const char *text = said;
+
+		while (text[0] != '\0')
+			answer_one(talk, &text, codes);
+		free(said);
+	}
+	free(said);
+}
+
+static int deciding_code(const struct codes *codes, size_t i)
+{
+	if (codes->mail != 250)
+		return codes->mail;
+	if (codes->rcpt[i] != 250)
+		return codes->rcpt[i];
+	return codes->data != 354 ? codes->data : codes->dot;
+}
+
+static void try_codes(struct talk *talk, struct smtp_offer offer, const struct codes *codes)
+{
+	static const struct codes fine = {250, {250, 250}, 354, 250};
+	struct message *first, *second;
+
+	begin(talk, offer);
+	first = submit(talk, PAIR);
+	converse(talk, codes);
+	assert_finished(talk, first, MESSAGE_SETTLED);
+	for (size_t i = 0; i < 2; i++) {
+		const int code = deciding_code(codes, i);
+
+		assert_recipient(first, i,
+		    code / 100 == 2   ? RECIPIENT_DONE
+		    : code / 100 == 4 ? RECIPIENT_DEFERRED
+				      : RECIPIENT_FAILED,
+		    code / 100 == 2   ? "2.0.0"
+		    : code / 100 == 4 ? "4.0.0"
+				      : "5.0.0",
+		    NULL);
+	}
+	assert_int_equal(first->refused_at_mail, codes->mail == 250 ? 0 : codes->mail);
+	assert_false(first->in_doubt);
+
+	/* Both sides still agree on where they are. */
+	second = submit(talk, PAIR);
+	converse(talk, &fine);
+	assert_finished(talk, second, MESSAGE_SETTLED);
+	assert_recipient(second, 0, RECIPIENT_DONE, "2.0.0", NULL);
+	assert_recipient(second, 1, RECIPIENT_DONE, "2.0.0", NULL);
+	message_close(first);
+	message_close(second);
+}
+
+static void try_all_codes(struct talk *talk, struct smtp_offer offer)
+{
+	static const int plain[] = {250, 450, 550};
+	static const int data[] = {354, 451, 554};
+
+	for (int i = 0; i < 3 * 3 * 3 * 3 * 3; i++) {
+		const struct codes codes = {
+		    .mail = plain[i % 3],
+		    .rcpt = {plain[i / 3 % 3], plain[i / 9 % 3]},
+		    .data = data[i / 27 % 3],
+		    .dot = plain[i / 81 % 3],
+		};
+
+		try_codes(talk, offer, &codes);
+	}
+}
+
+static void all_replies_pipelined(void **state)
+{
+	try_all_codes(*state, PIPELINED);
+}
+
+static void all_replies_lock_step(void **state)
+{
+	try_all_codes(*state, LOCK_STEP);
+}
+
+static void all_replies_byte_by_byte(void **state)
+{
+	struct talk *talk = *state;
+
+	talk->in_step = 1;
+	try_all_codes(talk, PIPELINED);
+	try_all_codes(talk, LOCK_STEP);
+}
+
+static void all_replies_with_a_small_buffer(void **state)
+{
+	struct talk *talk = *state;
+
+	talk->out_room = SMTP_COMMAND_MAX;
+	try_all_codes(talk, PIPELINED);
+	try_all_codes(talk, LOCK_STEP);
+}
+
+/* ---- the ends of a session ---- */
+
+/* How far a dialogue got before it ended, and what that means. */
+struct stage {
+	const char *said; /* by the server, before the end */
+	enum message_verdict verdict;
+	bool in_doubt;
+};
+
+static const struct stage stages[] = {
+    {"", MESSAGE_UNTRIED, false},
+    {"250 Ok\r\n", MESSAGE_UNTRIED, false},
+    {"250 Ok\r\n250 Ok\r\n", MESSAGE_UNTRIED, false},
+    {"250 Ok\r\n250 Ok\r\n354 Go on\r\n", MESSAGE_SETTLED, true},
+};
+
+#define STAGES (sizeof stages / sizeof stages[0])
+
+/* A first message at STAGE; the second is pipelined behind it if that can be. */
+static void reach(
+    struct talk *talk, const struct stage *stage, struct message **first, struct message **second)
+{
+	begin(talk, PIPELINED);
+	*first = submit(talk, LETTER);
+	assert_says(talk, MAIL RCPT("b") DATA);
+	say(talk, stage->said);
+	(void)output(talk);
+	*second = smtp_ready(&talk->smtp) ? submit(talk, LETTER) : NULL;
+	if (*second != NULL)
+		assert_says(talk, MAIL RCPT("b") DATA);
+}
+
+static void assert_ended(struct talk *talk, enum smtp_end end, const char *why)
+{
+	assert_int_equal(talk->smtp.end, end);
+	assert_string_equal(talk->smtp.why, why);
+	assert_null(smtp_finished(&talk->smtp));
+	assert_false(smtp_ready(&talk->smtp));
+	assert_says(talk, "");
+}
+
+static void lost_at_each_stage(void **state)
+{
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	for (size_t i = 0; i < STAGES; i++) {
+		reach(talk, &stages[i], &first, &second);
+		smtp_lost(&talk->smtp, "gone");
+		assert_finished(talk, first, stages[i].verdict);
+		assert_int_equal(first->in_doubt, stages[i].in_doubt);
+		if (stages[i].verdict == MESSAGE_SETTLED)
+			assert_recipient(first, 0, RECIPIENT_DEFERRED, "4.4.2", "gone");
+		else
+			assert_recipient(first, 0, RECIPIENT_TODO, "", "");
+		if (second != NULL)
+			assert_finished(talk, second, MESSAGE_UNTRIED);
+		assert_ended(talk, SMTP_LOST, "gone");
+	}
+}
+
+static void end_421_at_each_stage(void **state)
+{
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	for (size_t i = 0; i < STAGES; i++) {
+		reach(talk, &stages[i], &first, &second);
+		say(talk, "421 4.3.2 Going down\r\n250 Ok\r\n");
+		assert_finished(talk, first, stages[i].verdict);
+		assert_false(first->in_doubt);
+		if (stages[i].verdict == MESSAGE_SETTLED)
+			assert_recipient(
+			    first, 0, RECIPIENT_DEFERRED, "4.3.2", "421 4.3.2 Going down");
+		if (second != NULL)
+			assert_finished(talk, second, MESSAGE_UNTRIED);
+		assert_int_not_equal(talk->smtp.end, SMTP_OPEN);
+		assert_string_equal(talk->smtp.why, "421 4.3.2 Going down");
+		assert_says(talk, "");
+	}
+}
+
+static void relay_fault_at_each_stage(void **state)
+{
+	static const char *const replies[] = {"530 5.7.0 Login\r\n", "534 5.7.9 Weak\r\n",
+	    "535 5.7.8 Wrong\r\n", "538 5.7.11 Encrypt\r\n"};
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	for (size_t i = 0; i < STAGES * 4; i++) {
+		reach(talk, &stages[i % STAGES], &first, &second);
+		say(talk, replies[i / STAGES]);
+		assert_finished(talk, first, MESSAGE_UNTRIED);
+		if (second != NULL)
+			assert_finished(talk, second, MESSAGE_UNTRIED);
+		assert_int_equal(talk->smtp.end, SMTP_RELAY_FAULT);
+		assert_memory_equal(talk->smtp.why, replies[i / STAGES], 10);
+		assert_says(talk, "");
+	}
+}
+
+static void nonsense_at_each_stage(void **state)
+{
+	static const char *const rubbish[] = {
+	    "\r\n", "hello\r\n", "250-a\r\n550 b\r\n", "600 x\r\n"};
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	for (size_t i = 0; i < STAGES * 4; i++) {
+		const struct stage *stage = &stages[i % STAGES];
+
+		reach(talk, stage, &first, &second);
+		say(talk, rubbish[i / STAGES]);
+		assert_finished(talk, first, stage->verdict);
+		assert_int_equal(first->in_doubt, stage->in_doubt);
+		if (second != NULL)
+			assert_finished(talk, second, MESSAGE_UNTRIED);
+		assert_ended(talk, SMTP_LOST, "the peer does not speak SMTP");
+	}
+}
+
+static void positive_replies_in_the_wrong_place(void **state)
+{
+	static const char *const replies[] = {
+	    "354 Go on\r\n", "354 Go on\r\n", "250 Ok\r\n", "354 Go on\r\n"};
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	for (size_t i = 0; i < STAGES; i++) {
+		reach(talk, &stages[i], &first, &second);
+		say(talk, replies[i]);
+		assert_finished(talk, first, stages[i].verdict);
+		assert_int_equal(talk->smtp.end, SMTP_LOST);
+		assert_memory_equal(talk->smtp.why, "unexpected reply to ", 20);
+	}
+}
+
+static void unsolicited_reply(void **state)
+{
+	struct talk *talk = *state;
+
+	begin(talk, PIPELINED);
+	say(talk, "250 Hello\r\n");
+	assert_ended(talk, SMTP_LOST, "unexpected reply to no command: 250 Hello");
+}
+
+static void unsolicited_421_after_work_is_a_close(void **state)
+{
+	struct talk *talk = *state;
+	struct message *message;
+
+	begin(talk, LOCK_STEP);
+	message = submit(talk, LETTER);
+	converse(talk, &(struct codes){250, {250, 250}, 354, 250});
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	say(talk, "421 4.4.2 Idle\r\n");
+	assert_ended(talk, SMTP_CLOSED, "421 4.4.2 Idle");
+}
+
+/* The body is longer than the buffer: the dot has not gone out. */
+static struct message *reach_mid_body(struct talk *talk)
+{
+	static char text[8192] = SENDER TO("b") HEADER;
+	const size_t len = strlen(text);
+	struct message *message;
+
+	memset(text + len, 'x', sizeof text - len - 2);
+	text[sizeof text - 2] = '\n';
+	begin(talk, PIPELINED);
+	message = submit(talk, text);
+	assert_says(talk, MAIL RCPT("b") DATA);
+	say(talk, "250 Ok\r\n250 Ok\r\n354 Go on\r\n");
+	assert_true(smtp_output(&talk->smtp, talk->out, SMTP_COMMAND_MAX) > 0);
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_BLOCK);
+	assert_false(smtp_ready(&talk->smtp));
+	text[len] = '\0';
+	return message;
+}
+
+static void lost_in_the_body_is_no_doubt(void **state)
+{
+	struct talk *talk = *state;
+	struct message *message = reach_mid_body(talk);
+
+	smtp_lost(&talk->smtp, "gone");
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	assert_recipient(message, 0, RECIPIENT_DEFERRED, "4.4.2", "gone");
+	assert_false(message->in_doubt);
+}
+
+static void reply_before_the_dot(void **state)
+{
+	static const char *const replies[] = {"250 Early\r\n", "552 Too much\r\n", "421 Bye\r\n"};
+	struct talk *talk = *state;
+
+	for (size_t i = 0; i < 3; i++) {
+		struct message *message = reach_mid_body(talk);
+
+		say(talk, replies[i]);
+		assert_finished(talk, message, MESSAGE_SETTLED);
+		assert_recipient(message, 0, RECIPIENT_DEFERRED, "4.4.2", NULL);
+		assert_non_null(strstr(message->envelope.recipient[0].reply, i == 0   ? "250"
+									     : i == 1 ? "552"
+										      : "421"));
+		assert_int_equal(talk->smtp.end, SMTP_LOST);
+	}
+}
+
+static void file_that_shrinks(void **state)
+{
+	struct talk *talk = *state;
+	struct message *message;
+	char path[80];
+	const size_t size = (size_t)200 * 1000;
+	char *text = malloc(size);
+
+	assert_non_null(text);
+	memset(text, 'x', size - 1);
+	text[size - 1] = '\0';
+	memcpy(text, SENDER TO("b") HEADER, strlen(SENDER TO("b") HEADER));
+	begin(talk, PIPELINED);
+	message = submit(talk, text);
+	free(text);
+	assert_says(talk, MAIL RCPT("b") DATA);
+	(void)snprintf(path, sizeof path, "%s/0", talk->dir);
+	assert_int_equal(truncate(path, (off_t)size / 2), 0);
+	say(talk, "250 Ok\r\n250 Ok\r\n354 Go on\r\n");
+	assert_null(strstr(output(talk), "\r\n.\r\n"));
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	assert_recipient(message, 0, RECIPIENT_DEFERRED, "4.3.0", NULL);
+	assert_int_equal(talk->smtp.end, SMTP_LOCAL);
+}
+
+/* ---- traps ---- */
+
+static void lone_dot_after_354_for_nobody(void **state)
+{
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	begin(talk, PIPELINED);
+	first = submit(talk, PAIR);
+	assert_says(talk, MAIL RCPT("b") RCPT("c") DATA);
+	say(talk, "250 Ok\r\n550 5.1.1 No\r\n450 4.2.0 Later\r\n354 Go on\r\n");
+	assert_says(talk, ".\r\n");
+	second = submit(talk, LETTER);
+	assert_says(talk, MAIL RCPT("b") DATA);
+	say(talk, "554 5.5.1 Nobody\r\n");
+	assert_finished(talk, first, MESSAGE_SETTLED);
+	assert_recipient(first, 0, RECIPIENT_FAILED, "5.1.1", "550 5.1.1 No");
+	assert_recipient(first, 1, RECIPIENT_DEFERRED, "4.2.0", "450 4.2.0 Later");
+	say(talk, "250 Ok\r\n250 Ok\r\n354 Go on\r\n");
+	assert_says(talk, BODY);
+	say(talk, "250 Done\r\n");
+	assert_finished(talk, second, MESSAGE_SETTLED);
+}
+
+static void lost_behind_a_lone_dot_is_no_doubt(void **state)
+{
+	struct talk *talk = *state;
+	struct message *message;
+
+	begin(talk, PIPELINED);
+	message = submit(talk, LETTER);
+	assert_says(talk, MAIL RCPT("b") DATA);
+	say(talk, "250 Ok\r\n450 4.2.0 Later\r\n354 Go on\r\n");
+	assert_says(talk, ".\r\n");
+	smtp_lost(&talk->smtp, "gone");
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	assert_recipient(message, 0, RECIPIENT_DEFERRED, "4.2.0", "450 4.2.0 Later");
+	assert_false(message->in_doubt);
+}
+
+static void rset_after_data_is_refused(void **state)
+{
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	begin(talk, PIPELINED);
+	first = submit(talk, PAIR);
+	assert_says(talk, MAIL RCPT("b") RCPT("c") DATA);
+	say(talk, "250 Ok\r\n250 Ok\r\n550 5.1.1 No\r\n451 4.3.0 Trouble\r\n");
+	assert_finished(talk, first, MESSAGE_SETTLED);
+	assert_recipient(first, 0, RECIPIENT_DEFERRED, "4.3.0", "451 4.3.0 Trouble");
+	assert_recipient(first, 1, RECIPIENT_FAILED, "5.1.1", "550 5.1.1 No");
+	assert_says(talk, "");
+	second = submit(talk, LETTER);
+	assert_says(talk, "RSET\r\n" MAIL RCPT("b") DATA);
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_COMMAND);
+	say(talk, "250 Ok\r\n250 Ok\r\n250 Ok\r\n354 Go on\r\n");
+	assert_says(talk, BODY);
+	say(talk, "250 Ok\r\n");
+	assert_finished(talk, second, MESSAGE_SETTLED);
+}
+
+static void rset_refused_ends_the_session(void **state)
+{
+	struct talk *talk = *state;
+	struct message *second;
+
+	begin(talk, PIPELINED);
+	(void)submit(talk, LETTER);
+	assert_says(talk, MAIL RCPT("b") DATA);
+	say(talk, "250 Ok\r\n250 Ok\r\n451 4.3.0 Trouble\r\n");
+	assert_non_null(smtp_finished(&talk->smtp));
+	second = submit(talk, LETTER);
+	assert_says(talk, "RSET\r\n" MAIL RCPT("b") DATA);
+	say(talk, "500 What?\r\n");
+	assert_finished(talk, second, MESSAGE_UNTRIED);
+	assert_ended(talk, SMTP_LOST, "unexpected reply to RSET: 500 What?");
+}
+
+static char *many_recipients(size_t count)
+{
+	char *text = malloc(count * 64 + 256);
+	size_t len;
+
+	assert_non_null(text);
+	len = (size_t)sprintf(text, "%s", SENDER);
+	for (size_t i = 0; i < count; i++)
+		len += (size_t)sprintf(text + len, "X-Maildrain-To: <r%zu@example.net>\n", i);
+	(void)sprintf(text + len, "%s", HEADER "text\n");
+	return text;
+}
+
+static void mail_refused_while_recipients_go_out(void **state)
+{
+	struct talk *talk = *state;
+	char *text = many_recipients(100);
+	struct message *message;
+	size_t asked = 0;
+
+	begin(talk, PIPELINED);
+	message = submit(talk, text);
+	free(text);
+	talk->out[smtp_output(&talk->smtp, talk->out, SMTP_COMMAND_MAX + 100)] = '\0';
+	for (const char *at = talk->out; (at = strstr(at, "RCPT")) != NULL; at++)
+		asked++;
+	assert_in_range(asked, 2, 99);
+	say(talk, "550 5.7.1 Not you\r\n");
+	assert_says(talk, "");
+	for (; asked > 0; asked--) {
+		assert_null(smtp_finished(&talk->smtp));
+		say(talk, "503 5.5.1 MAIL first\r\n");
+	}
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	assert_int_equal(message->refused_at_mail, 550);
+	for (size_t i = 0; i < 100; i++)
+		assert_recipient(message, i, RECIPIENT_FAILED, "5.7.1", "550 5.7.1 Not you");
+	assert_true(smtp_ready(&talk->smtp));
+}
+
+static void many_recipients_in_a_small_buffer(void **state)
+{
+	const size_t count = 500;
+	struct talk *talk = *state;
+	char *text = many_recipients(count);
+	struct message *message;
+
+	begin(talk, PIPELINED);
+	talk->out_room = SMTP_COMMAND_MAX;
+	message = submit(talk, text);
+	free(text);
+	assert_memory_equal(output(talk), MAIL "RCPT TO:<r0@", strlen(MAIL) + 12);
+	assert_non_null(strstr(talk->out, "RCPT TO:<r499@example.net>\r\n" DATA));
+	reply_with(talk, 250);
+	for (size_t i = 0; i < count; i++)
+		reply_with(talk, i % 3 == 0 ? 550 : 250);
+	reply_with(talk, 354);
+	assert_says(talk, BODY);
+	reply_with(talk, 250);
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(message->envelope.recipient[i].state,
+		    i % 3 == 0 ? RECIPIENT_FAILED : RECIPIENT_DONE);
+}
+
+/* All have been refused before the last is asked: DATA would be in vain. */
+static void no_data_when_all_were_refused_meanwhile(void **state)
+{
+	struct talk *talk = *state;
+	struct message *message;
+
+	begin(talk, LOCK_STEP);
+	message = submit(talk, PAIR);
+	assert_says(talk, MAIL);
+	reply_with(talk, 250);
+	assert_says(talk, RCPT("b"));
+	reply_with(talk, 550);
+	assert_says(talk, RCPT("c"));
+	reply_with(talk, 450);
+	assert_says(talk, "");
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	(void)submit(talk, LETTER);
+	assert_says(talk, "RSET\r\n");
+}
+
+static void only_who_is_left_is_asked(void **state)
+{
+	struct talk *talk = *state;
+	struct message *message;
+
+	begin(talk, PIPELINED);
+	message = submit(
+	    talk, SENDER "X-Maildrain-Done: <x@example.net> 250 Ok\n" TO(
+		      "b") "X-Maildrain-Failed: <y@example.net> 550 No\n" TO("c") HEADER "text\n");
+	assert_says(talk, MAIL RCPT("b") RCPT("c") DATA);
+	say(talk, "250 Ok\r\n450 4.1.1 Later\r\n250 Ok\r\n354 Go on\r\n");
+	assert_says(talk, BODY);
+	say(talk, "250 Done\r\n");
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	assert_int_equal(message->envelope.recipient[0].state, RECIPIENT_DONE);
+	assert_false(message->envelope.recipient[0].tried);
+	assert_recipient(message, 1, RECIPIENT_DEFERRED, "4.1.1", "450 4.1.1 Later");
+	assert_false(message->envelope.recipient[2].tried);
+	assert_recipient(message, 3, RECIPIENT_DONE, "", "250 Done");
+}
+
+/* ---- what the server offers ---- */
+
+static void offers_are_read(void **state)
+{
+	static const char *const lines[] = {"250-relay.example", "250-PIPELINING\r\n",
+	    "250-SIZE 52428800\r\n", "250-8bitmime", "250-SMTPUTF8 ", "250 HELP\r\n"};
+	struct smtp_offer offer = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+		smtp_offer_line(&offer, lines[i], strlen(lines[i]));
+	assert_true(offer.pipelining && offer.eightbit && offer.smtputf8 && offer.size);
+	assert_int_equal(offer.size_max, 52428800);
+}
+
+static void offers_that_are_none(void **state)
+{
+	static const char *const lines[] = {"", "2", "250", "250 ", "250-\r\n", "550-PIPELINING",
+	    "250-PIPELININGS", "250-X8BITMIME", "250-SIZEABLE 10", "354 SMTPUTF8"};
+	struct smtp_offer offer = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+		smtp_offer_line(&offer, lines[i], strlen(lines[i]));
+	assert_false(offer.pipelining || offer.eightbit || offer.smtputf8 || offer.size);
+}
+
+static void odd_sizes(void **state)
+{
+	static const char *const lines[] = {
+	    "250 SIZE", "250 SIZE 0", "250 SIZE lots", "250 SIZE 99999999999999999999999999"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+		struct smtp_offer offer = {0};
+
+		smtp_offer_line(&offer, lines[i], strlen(lines[i]));
+		assert_true(offer.size);
+		assert_int_equal(offer.size_max, 0);
+	}
+}
+
+static void parameters_of_mail(void **state)
+{
+	static const char eight_bit[] = SENDER TO("b") HEADER "gr\xc3\xbcn\n";
+	static const char utf8[] = SENDER TO("gr\xc3\xbcn") HEADER "text\n";
+	const struct smtp_offer all = {
+	    .pipelining = true, .eightbit = true, .smtputf8 = true, .size = true};
+	struct talk *talk = *state;
+
+	begin(talk, all);
+	(void)submit(talk, LETTER);
+	assert_says(talk, "MAIL FROM:<a@example.com> SIZE=29\r\n" RCPT("b") DATA);
+	begin(talk, all);
+	(void)submit(talk, eight_bit);
+	assert_says(talk, "MAIL FROM:<a@example.com> SIZE=30 BODY=8BITMIME\r\n" RCPT("b") DATA);
+	begin(talk, all);
+	(void)submit(talk, utf8);
+	assert_says(
+	    talk, "MAIL FROM:<a@example.com> SIZE=29 SMTPUTF8\r\n" RCPT("gr\xc3\xbcn") DATA);
+	begin(talk, PIPELINED);
+	(void)submit(talk, "X-Maildrain-From: <>\n" TO("b") HEADER "text\n");
+	assert_says(talk, "MAIL FROM:<>\r\n" RCPT("b") DATA);
+}
+
+static void unsendable_is_settled_without_a_byte(void **state)
+{
+	static const struct {
+		const char *text;
+		struct smtp_offer offer;
+		const char *status;
+	} cases[] = {
+	    {LETTER, {.size = true, .size_max = 28}, "5.3.4"},
+	    {SENDER TO("b") HEADER "gr\xc3\xbcn\n", {.smtputf8 = true}, "5.6.3"},
+	    {SENDER TO("gr\xc3\xbcn") HEADER "text\n", {.eightbit = true}, "5.6.7"},
+	    {"X-Maildrain-From: <\xc3\xbc@example.com>\n" TO("b") HEADER "text\n",
+		{.eightbit = true}, "5.6.7"},
+	    {SENDER TO("b") "From: a@example.com\nSubject: \xc3\xbc\n\ntext\n", {.eightbit = true},
+		"5.6.9"},
+	};
+	struct talk *talk = *state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct message *message;
+
+		begin(talk, cases[i].offer);
+		message = submit(talk, cases[i].text);
+		assert_finished(talk, message, MESSAGE_SETTLED);
+		assert_recipient(message, 0, RECIPIENT_FAILED, cases[i].status, NULL);
+		assert_true(message->envelope.recipient[0].reply[0] != '\0');
+		assert_int_equal(message->refused_at_mail, 0);
+		assert_says(talk, "");
+		assert_true(smtp_ready(&talk->smtp));
+	}
+}
+
+static void one_unsendable_recipient_fails_alone(void **state)
+{
+	struct talk *talk = *state;
+	struct message *message;
+
+	begin(talk, PIPELINED);
+	message = submit(talk, SENDER TO("gr\xc3\xbcn") TO("b") HEADER "text\n");
+	assert_says(talk, MAIL RCPT("b") DATA);
+	say(talk, "250 Ok\r\n250 Ok\r\n354 Go on\r\n");
+	assert_says(talk, BODY);
+	say(talk, "250 Done\r\n");
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	assert_recipient(message, 0, RECIPIENT_FAILED, "5.6.7", NULL);
+	assert_recipient(message, 1, RECIPIENT_DONE, "", "250 Done");
+}
+
+/* ---- QUIT ---- */
+
+static void quit_when_idle(void **state)
+{
+	struct talk *talk = *state;
+
+	begin(talk, PIPELINED);
+	smtp_quit(&talk->smtp);
+	assert_false(smtp_ready(&talk->smtp));
+	assert_says(talk, "QUIT\r\n");
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_COMMAND);
+	assert_says(talk, "");
+	say(talk, "221 2.0.0 Bye\r\n");
+	assert_ended(talk, SMTP_CLOSED, "221 2.0.0 Bye");
+}
+
+static void quit_waits_for_what_is_under_way(void **state)
+{
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	begin(talk, PIPELINED);
+	first = submit(talk, LETTER);
+	assert_says(talk, MAIL RCPT("b") DATA);
+	say(talk, "250 Ok\r\n250 Ok\r\n354 Go on\r\n");
+	assert_says(talk, BODY);
+	second = submit(talk, LETTER);
+	smtp_quit(&talk->smtp);
+	assert_false(smtp_ready(&talk->smtp));
+	assert_says(talk, MAIL RCPT("b") DATA);
+	say(talk, "250 Done\r\n250 Ok\r\n250 Ok\r\n354 Go on\r\n");
+	assert_says(talk, BODY);
+	say(talk, "250 Done\r\n");
+	assert_says(talk, "QUIT\r\n");
+	assert_finished(talk, first, MESSAGE_SETTLED);
+	assert_finished(talk, second, MESSAGE_SETTLED);
+	say(talk, "221 Bye\r\n");
+	assert_int_equal(talk->smtp.end, SMTP_CLOSED);
+}
+
+int main(void)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    TEST(pipelined_dialogue),
+	    TEST(lock_step_dialogue),
+	    TEST(all_replies_pipelined),
+	    TEST(all_replies_lock_step),
+	    TEST(all_replies_byte_by_byte),
+	    TEST(all_replies_with_a_small_buffer),
+	    TEST(lost_at_each_stage),
+	    TEST(end_421_at_each_stage),
+	    TEST(relay_fault_at_each_stage),
+	    TEST(nonsense_at_each_stage),
+	    TEST(positive_replies_in_the_wrong_place),
+	    TEST(unsolicited_reply),
+	    TEST(unsolicited_421_after_work_is_a_close),
+	    TEST(lost_in_the_body_is_no_doubt),
+	    TEST(reply_before_the_dot),
+	    TEST(file_that_shrinks),
+	    TEST(lone_dot_after_354_for_nobody),
+	    TEST(lost_behind_a_lone_dot_is_no_doubt),
+	    TEST(rset_after_data_is_refused),
+	    TEST(rset_refused_ends_the_session),
+	    TEST(mail_refused_while_recipients_go_out),
+	    TEST(many_recipients_in_a_small_buffer),
+	    TEST(no_data_when_all_were_refused_meanwhile),
+	    TEST(only_who_is_left_is_asked),
+	    TEST(offers_are_read),
+	    TEST(offers_that_are_none),
+	    TEST(odd_sizes),
+	    TEST(parameters_of_mail),
+	    TEST(unsendable_is_settled_without_a_byte),
+	    TEST(one_unsendable_recipient_fails_alone),
+	    TEST(quit_when_idle),
+	    TEST(quit_waits_for_what_is_under_way),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
