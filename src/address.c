@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "address.h"
+#include "utf8.h"
 
 /* Comments within comments. */
 #define COMMENT_DEPTH 64
@@ -35,28 +36,10 @@ struct words {
 	bool mid_word; /* the last token was a word */
 };
 
-/* The length of the UTF-8 character that TEXT starts with, RFC 3629 section 4; 0 for none. */
-static size_t utf8_len(const unsigned char *text, size_t len)
-{
-	unsigned char c = text[0];
-	unsigned char low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-	unsigned char high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-	size_t need = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-
-	if (c < 0x80)
-		return 1;
-	if (c < 0xc2 || c > 0xf4 || len < need || text[1] < low || text[1] > high)
-		return 0;
-	for (size_t i = 2; i < need; i++)
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-	return need;
-}
-
-static bool utf8_is_valid(const char *text, size_t len)
+static bool is_valid_utf8(const char *text, size_t len)
 {
 	while (len > 0) {
-		size_t step = utf8_len((const unsigned char *)text, len);
+		size_t step = utf8_len(text, len);
 
 		if (step == 0)
 			return false;
@@ -104,7 +87,7 @@ const char *address_fault(const char *addr, size_t len)
 		if (fault)
 			return fault;
 	}
-	if (!utf8_is_valid(addr, len))
+	if (!is_valid_utf8(addr, len))
 		return "an address that is not valid UTF-8";
 	at = find_at(addr, len);
 	if (!at)

@@ -123,6 +123,19 @@ static const char *copy_address(struct envelope *envelope, const char *text, siz
 	return copy;
 }
 
+/* The enhanced status in the words of an earlier attempt, "550 5.1.1 …"; "" without one. */
+static void read_status(const char *reply, char *status, size_t size)
+{
+	const char *second = strchr(reply, ' ');
+	size_t len;
+
+	if (second == NULL)
+		return;
+	len = strspn(second + 1, "0123456789.");
+	if (len >= 5 && len < size && second[1] == '5' && second[2] == '.')
+		(void)snprintf(status, size, "%.*s", (int)len, second + 1);
+}
+
 static bool recipient_add(struct envelope *envelope, enum recipient_state state,
     const char *address, size_t len, const char *reply, size_t reply_len)
 {
@@ -134,6 +147,8 @@ static bool recipient_add(struct envelope *envelope, enum recipient_state state,
 
 	if (recipient.address == NULL || recipient.reply == NULL || !recipients_grow(envelope))
 		return false;
+	if (state == RECIPIENT_FAILED)
+		read_status(recipient.reply, recipient.status, sizeof recipient.status);
 	envelope->recipient[envelope->count++] = recipient;
 	return true;
 }

@@ -26,7 +26,7 @@ enum recipient_state {
 struct recipient {
 	const char *address;
 	enum recipient_state state;
-	char status[12];   /* RFC 3463; "" until there is a result in this attempt */
+	char status[12];   /* RFC 3463, of this attempt or the one that failed; or "" */
 	const char *reply; /* the server's words, or our own; "" when there are none */
 	bool tried;	   /* this attempt gave it a result */
 	bool asked;	   /* its RCPT has been sent in this attempt */

@@ -11,6 +11,7 @@
 
 #include "clock.h"
 #include "io.h"
+#include "utf8.h"
 
 #define LINE_MAX_BYTES ((size_t)4096) /* room that a line may use; longer values are cut */
 #define PROGRESS_MS    200
@@ -96,10 +97,11 @@ static void put_key(struct log *log, const char *key)
 
 static bool is_plain(const char *value, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)value[i] <= ' ' || value[i] == '"' || value[i] == '=' ||
-		    value[i] == '\\' || value[i] == 127)
+	for (size_t i = 0, step = 1; i < len; i += step) {
+		step = utf8_printable_len(value + i, len - i);
+		if (step == 0 || (step == 1 && strchr(" \"=\\", value[i]) != NULL))
 			return false;
+	}
 	return len > 0;
 }
 
@@ -115,12 +117,13 @@ void log_text_n(struct log *log, const char *key, const char *value, size_t len)
 		return;
 	}
 	put_string(log, "\"");
-	for (size_t i = 0; i < len; i++) {
-		const unsigned char c = (unsigned char)value[i];
+	for (size_t i = 0, step = 1; i < len; i += step) {
+		const size_t shown = utf8_printable_len(value + i, len - i);
 
-		if (c == '"' || c == '\\')
+		step = shown > 0 ? shown : 1;
+		if (value[i] == '"' || value[i] == '\\')
 			put_string(log, "\\");
-		put(log, c < ' ' || c == 127 ? "?" : &value[i], 1);
+		put(log, shown > 0 ? value + i : "?", step);
 	}
 	put_string(log, "\"");
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "reply.h"
+#include "utf8.h"
 
 #define LINES_BROKEN  (REPLY_LINES_MAX + 1) /* marks a parser that has given up */
 #define CHARACTER_MAX 4			    /* bytes of a UTF-8 character */
@@ -80,34 +81,13 @@ static size_t status_len(const char *text, size_t len)
 	return detail > 0 && (end == len || text[end] == ' ') ? end : 0;
 }
 
-/*
- * The length of the UTF-8 character that TEXT starts with, RFC 3629 section 4; 0 when it is
- * none, or a control character of ASCII or of U+0080 to U+009F.
- */
-static size_t printable_len(const unsigned char *text, size_t len)
-{
-	unsigned char c = text[0];
-	unsigned char low = c == 0xc2 || c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-	unsigned char high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-	size_t need = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-
-	if (c < 0x80)
-		return c >= 0x20 && c != 0x7f;
-	if (c < 0xc2 || c > 0xf4 || len < need || text[1] < low || text[1] > high)
-		return 0;
-	for (size_t i = 2; i < need; i++)
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-	return need;
-}
-
 /* Appends TEXT as far as it fits, with '?' for each byte that may not be shown. */
 static void text_add(struct reply *reply, const char *text, size_t len)
 {
 	size_t end = strlen(reply->text);
 
 	while (len > 0) {
-		size_t shown = printable_len((const unsigned char *)text, len);
+		size_t shown = utf8_printable_len(text, len);
 		size_t step = shown ? shown : 1;
 
 		if (end + CHARACTER_MAX >= sizeof reply->text)

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "message.h"
 #include "queue.h"
+#include "utf8.h"
 
 enum state { WAITING, IN_FLIGHT, DEFERRED, FAILED, SENT, STATES };
 
@@ -150,8 +151,16 @@ static void print_when(const struct entry *entry, enum state state, int64_t now)
 /* What a terminal would obey is not for it. */
 static void print_clean(const char *text)
 {
-	for (; *text != '\0'; text++)
-		(void)putchar((unsigned char)*text < ' ' || *text == 127 ? '?' : *text);
+	size_t len = strlen(text);
+
+	while (len > 0) {
+		const size_t shown = utf8_printable_len(text, len);
+		const size_t step = shown > 0 ? shown : 1;
+
+		(void)fwrite(shown > 0 ? text : "?", 1, step, stdout);
+		text += step;
+		len -= step;
+	}
 }
 
 static void print_envelope(const struct envelope *envelope)

@@ -1,0 +1,38 @@
+#include "utf8.h"
+
+#include <stdbool.h>
+
+/* Whether the second byte may follow the first: no overlong form, no surrogate, nothing too large.
+ */
+static bool second_fits(unsigned char first, unsigned char second)
+{
+	const unsigned char low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+	const unsigned char high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+
+	return second >= low && second <= high;
+}
+
+size_t utf8_len(const char *text, size_t len)
+{
+	const unsigned char *byte = (const unsigned char *)text;
+	const size_t need = byte[0] < 0x80 ? 1 : byte[0] < 0xe0 ? 2 : byte[0] < 0xf0 ? 3 : 4;
+
+	if (need == 1)
+		return 1;
+	if (byte[0] < 0xc2 || byte[0] > 0xf4 || len < need || !second_fits(byte[0], byte[1]))
+		return 0;
+	for (size_t i = 2; i < need; i++)
+		if ((byte[i] & 0xc0) != 0x80)
+			return 0;
+	return need;
+}
+
+size_t utf8_printable_len(const char *text, size_t len)
+{
+	const unsigned char *byte = (const unsigned char *)text;
+	const size_t n = utf8_len(text, len);
+	const bool control = n == 1 ? byte[0] < 0x20 || byte[0] == 0x7f
+				    : n == 2 && byte[0] == 0xc2 && byte[1] < 0xa0;
+
+	return control ? 0 : n;
+}

@@ -1,0 +1,18 @@
+/*
+ * utf8: characters of UTF-8, RFC 3629 section 4. Pure.
+ */
+#ifndef MAILDRAIN_UTF8_H
+#define MAILDRAIN_UTF8_H
+
+#include <stddef.h>
+
+/* The bytes of the character that TEXT[0..LEN) starts with, LEN being 1 or more; 0 for none. */
+size_t utf8_len(const char *text, size_t len);
+
+/*
+ * The same for a character that may be shown: 0 for control characters of ASCII and U+0080 to
+ * U+009F too, which a terminal would obey.
+ */
+size_t utf8_printable_len(const char *text, size_t len);
+
+#endif
