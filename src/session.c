@@ -105,6 +105,9 @@ static CURLcode set_auth(CURL *easy, const struct relay_config *relay)
 		code = curl_easy_setopt(easy, CURLOPT_USERNAME, relay->user);
 	if (code == CURLE_OK && relay->password != NULL)
 		code = curl_easy_setopt(easy, CURLOPT_PASSWORD, relay->password);
+	/* Without TLS a password is for this host alone, and no proxy may get to see it. */
+	if (code == CURLE_OK && relay->password != NULL && relay->tls != RELAY_TLS_REQUIRED)
+		code = curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
 	return code;
 }
 

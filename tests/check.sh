@@ -134,10 +134,10 @@ shellchecked() {
 	shellcheck .ci/run tests/*.sh tests/*/*.sh
 }
 
-# A reference to a page of ours that is not installed is all that may be said.
+# All but what is said of this machine: which other pages it has, and its index of them.
 man_pages() {
 	local said
-	said=$(mandoc -T lint src/*.[58] | grep -vE 'referenced manual not found: Xr maildrain')
+	said=$(mandoc -T lint src/*.[58] | grep -vE 'referenced manual not found|outdated mandoc.db')
 	echo "$said"
 	[ -z "$said" ]
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Callable, Dict, List
 
 import pytest
 
-from lab import logfmt
+from lab import logfmt, net
 from lab.aiosmtp import AioServer
 from lab.certs import Certs
 from lab.faultactions import Answer, Delay
@@ -371,3 +372,24 @@ def test_relay_that_repeats_the_password(
     verified = spool.command("verify")
     assert verified.returncode == 75
     _assert_secret(spool, WRONG, verified.stdout, verified.stderr)
+
+
+@pytest.mark.parametrize("tls, asked", [("none", False), ("required", True)])
+def test_no_proxy_sees_a_password_in_clear(
+    spool: Spool, fault_server: Make, tls: str, asked: bool
+) -> None:
+    """What is for this host alone goes to no proxy that the environment names."""
+    server = fault_server(ehlo=WITH_AUTH, users={USER: PASSWORD})
+    spool.write_config(url=server.url, tls=tls, timeout_connect="1s", **_login(spool))
+    spool.drop(MESSAGE)
+    with socket.create_server((net.HOST, 0)) as proxy:
+        url = f"socks5://{net.HOST}:{proxy.getsockname()[1]}"
+        done = spool.run(env={"ALL_PROXY": url, "NO_PROXY": ""})
+        proxy.setblocking(False)
+        try:
+            proxy.accept()[0].close()
+            seen = True
+        except BlockingIOError:
+            seen = False
+    assert (seen, done.returncode) == (asked, 75 if asked else 0), done.stderr
+    server.check()
