@@ -18,27 +18,26 @@ export ASAN_OPTIONS=abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
 passed=0
 failed=0
 
-# Counts what the log $2 of step $1 says; without a number the step itself is one test.
+# Counts what the last line of the log $2 of step $1 says; without numbers the step is one test.
 count() {
-	local name=$1 log=$2 status=$3 ok bad skipped
-	ok=$(grep -oE '[0-9]+ passed' "$log" | tail -n 1 | cut -d ' ' -f 1)
-	bad=$(grep -oE '[0-9]+ (failed|errors?)' "$log" | tail -n 2 | cut -d ' ' -f 1 | paste -sd +)
-	skipped=$(grep -oE '[0-9]+ skipped' "$log" | tail -n 1)
-	ok=${ok:-0}
-	bad=$((${bad:-0}))
-	if [ "$ok" = 0 ] && [ "$bad" = 0 ]; then
-		if [ "$status" = 0 ]; then ok=1; else bad=1; fi
-	elif [ "$status" != 0 ] && [ "$bad" = 0 ]; then
-		bad=1
-	fi
-	passed=$((passed + ok))
-	failed=$((failed + bad))
+	local name=$1 log=$2 status=$3 last ok bad skipped
+	last=$(tail -n 1 "$log")
+	ok=$(grep -oE '[0-9]+ passed' <<< "$last" | cut -d ' ' -f 1)
+	bad=$(grep -oE '[0-9]+ (failed|errors?)' <<< "$last" | cut -d ' ' -f 1 | paste -sd +)
+	skipped=$(grep -oE '[0-9]+ skipped' <<< "$last")
 	if [ "$status" = 0 ]; then
+		ok=${ok:-1}
+		bad=0
 		printf 'ok    %-34s %5s passed%s\n' "$name" "$ok" "${skipped:+, $skipped}"
 	else
+		ok=${ok:-0}
+		bad=$((${bad:-0}))
+		[ "$bad" -gt 0 ] || bad=1
 		printf 'FAIL  %-34s %5s passed, %s failed; see %s\n' "$name" "$ok" "$bad" "$log"
 		tail -n 60 "$log"
 	fi
+	passed=$((passed + ok))
+	failed=$((failed + bad))
 }
 
 # Runs a step: its name, then the command.
@@ -137,7 +136,7 @@ shellchecked() {
 # All but what is said of this machine: which other pages it has, and its index of them.
 man_pages() {
 	local said
-	said=$(mandoc -T lint src/*.[58] | grep -vE 'referenced manual not found|outdated mandoc.db')
+	said=$(mandoc -T lint src/*.[58] 2>&1 | grep -vE 'referenced manual not found|outdated mandoc.db')
 	echo "$said"
 	[ -z "$said" ]
 }

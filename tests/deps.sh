@@ -10,7 +10,7 @@ BUILD=(gcc make pkg-config libc6-dev libcurl4-openssl-dev libconfuse-dev)
 DEMO=("${BUILD[@]}" python3-django python3-aiosmtpd)
 CHECK=("${DEMO[@]}" clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr
 	libcmocka-dev python3-pytest python3-pip python3-setuptools python3-wheel openssl strace
-	systemd cron postfix dovecot-core libsasl2-modules procps)
+	systemd dbus cron postfix dovecot-core libsasl2-modules procps)
 
 case ${1:-} in
 build) wanted=("${BUILD[@]}") ;;

@@ -94,8 +94,11 @@ def test_quit_ends_each_session(spool: Spool, fault_server: Servers) -> None:
     aim(spool, server, connections=4)
     letters(spool, 40)
     run(spool)
-    assert [session.verbs[-1] for session in server.sessions] == ["QUIT"] * len(server.sessions)
-    assert {session.ended for session in server.sessions} == {"QUIT"}
+    server.settle()
+    # One that was still opening when all was sent is just closed.
+    used = [session for session in server.sessions if "MAIL" in session.verbs]
+    assert used and [session.verbs[-1] for session in used] == ["QUIT"] * len(used)
+    assert {session.ended for session in used} == {"QUIT"}
     server.check()
 
 

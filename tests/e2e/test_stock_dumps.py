@@ -13,8 +13,10 @@ from typing import Callable, List
 
 import pytest
 
+from lab import repo
 from lab.aiosmtp import AioServer
 from lab.django_site import STOCK, DjangoSite
+from lab.measure import measure
 from lab.spool import Spool, fields_of
 
 RULE = b"-" * 79
@@ -487,7 +489,6 @@ def test_a_dump_that_cant_be_renamed_holds_up_no_other(stock: Stock) -> None:
     assert sorted("O" in fields_of(name) for name in stock.dumps()) == [False, True]
 
 
-@pytest.mark.skipif(not Path("/usr/bin/time").exists(), reason="GNU time is missing")
 def test_an_import_is_bounded_in_memory(stock: Stock) -> None:
     line = b"x" * 998 + b"\n"
     path = stock.spool.path / NAME
@@ -498,13 +499,9 @@ def test_an_import_is_bounded_in_memory(stock: Stock) -> None:
         file.write(b"y" * 30_000_000)
         file.write(b"\n" + RULE + b"\n")
     stock.age()
-    done = subprocess.run(
-        ["/usr/bin/time", "-f", "peak %M", *stock.spool.argv("run")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode in (0, 75), done.stderr
+    program = str(repo.plain_program())
+    usage = measure([program, "-c", str(stock.spool.config), "run"], timeout=120)
+    assert usage.returncode in (0, 75), usage.stderr
     [size] = [p.stat().st_size for p in (stock.spool.path / "new").iterdir()]
     assert size > 200_000_000
-    assert int(done.stderr.split("peak ")[1]) < 20_000
+    assert usage.max_rss < 20_000_000
