@@ -74,7 +74,7 @@ def send_from_django(spool: Path) -> None:
 def show_received(server: AioServer) -> None:
     for message in server.messages:
         subject = message_from_bytes(message.data, policy=default)["Subject"]
-        print(f"  {subject:<16} for {', '.join(message.recipients)}")
+        print(f"  {subject:<18} for {', '.join(message.recipients)}")
 
 
 def demo(program: Path, home: Path) -> int:
