@@ -193,8 +193,7 @@ static int survey_relay(struct confparse *parse, const struct conftext_item *ite
 	return 0;
 }
 
-/* Notes where an item stands, and looks at what libconfuse would not, or not clearly, complain of.
- */
+/* Notes where an item stands, and looks at what libconfuse would not clearly complain of. */
 static int survey_item(struct confparse *parse, const struct conftext_item *item)
 {
 	const cfg_opt_t *options = item->section_line ? RELAY_OPTIONS : TOP_OPTIONS;

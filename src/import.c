@@ -61,8 +61,7 @@ static uint64_t source_size(const struct source *source)
 	return (uint64_t)source->st.st_size;
 }
 
-/* Whether nobody has written for SECONDS. A date in the future says nothing: wait until it is past.
- */
+/* Whether nobody has written for SECONDS. A date in the future says nothing: wait for it. */
 static bool source_idle(const struct import *import, const struct source *source, int seconds)
 {
 	return import->now - (int64_t)source->st.st_mtim.tv_sec >= seconds;

@@ -234,8 +234,7 @@ int record_restart(struct record *record, struct message *message, struct error 
 	struct envelope *envelope = &message->envelope;
 	char to[ENTRY_NAME_MAX + 1];
 
-	/* The file first: should the run end here, the status still tells the next one to restart.
-	 */
+	/* The file first: should the run end here, the status still tells the next to restart. */
 	if (envelope_count(envelope, RECIPIENT_FAILED) > 0) {
 		envelope_restart(envelope);
 		if (rewrite(record, message, err) == -1)

@@ -11,8 +11,7 @@
 
 enum due { DUE_NOTHING, DUE_RSET, DUE_MAIL, DUE_RCPT, DUE_DATA, DUE_DOT, DUE_QUIT };
 
-/* Whether WORD is the keyword at the start of TEXT, which ends behind it or goes on with a space.
- */
+/* Whether TEXT starts with the keyword WORD and ends behind it or goes on with a space. */
 static bool is_keyword(const char *text, size_t len, const char *word)
 {
 	const size_t n = strlen(word);

@@ -6,6 +6,7 @@
  *		while ready and mail: submit
  *		wait
  *		for each result: record it
+ *	finish, and record what it still brings
  *	close
  *
  * A transport works in one thread and keeps as many messages under way as its protocol and the
@@ -49,8 +50,7 @@ struct transport_kind {
 	bool (*ready)(struct transport *transport, size_t waiting);
 	void (*submit)(struct transport *transport, struct message *message);
 
-	/* Moves bytes; returns after at most TIMEOUT_MS, or earlier when there is something to do.
-	 */
+	/* Moves bytes, for TIMEOUT_MS at most; returns as soon as there is something to do. */
 	void (*wait)(struct transport *transport, int timeout_ms);
 	struct message *(*result)(struct transport *transport);
 

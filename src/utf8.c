@@ -2,8 +2,7 @@
 
 #include <stdbool.h>
 
-/* Whether the second byte may follow the first: no overlong form, no surrogate, nothing too large.
- */
+/* Whether the second byte may follow: no overlong form, no surrogate, nothing too large. */
 static bool second_fits(unsigned char first, unsigned char second)
 {
 	const unsigned char low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
