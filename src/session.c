@@ -251,14 +251,6 @@ void session_opening_expired(struct session *session)
 	explain(session, "the relay did not answer in time");
 }
 
-static bool is_encrypted(const struct session *session)
-{
-	struct curl_tlssessioninfo *info = NULL;
-
-	return curl_easy_getinfo(session->easy, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK ||
-	       info == NULL || info->internals != NULL;
-}
-
 void session_opened(struct session *session, CURLcode result, int64_t now_ms)
 {
 	const bool refused_login = strncmp(session->why, "53", 2) == 0;
@@ -278,7 +270,6 @@ void session_opened(struct session *session, CURLcode result, int64_t now_ms)
 		return;
 	}
 	session->state = SESSION_OPEN;
-	session->encrypted = is_encrypted(session);
 	session->why[0] = '\0';
 	session->progress_ms = now_ms;
 	smtp_init(&session->smtp, &session->offer);
@@ -332,7 +323,7 @@ void session_read(struct session *session, int64_t now_ms)
 		session->progress_ms = now_ms;
 		smtp_input(&session->smtp, buf, n);
 		/* With TLS there may be more that poll() does not see. */
-		if (!session->encrypted && n < sizeof buf)
+		if (session->relay->tls == RELAY_TLS_NONE && n < sizeof buf)
 			return;
 	}
 }

@@ -35,7 +35,6 @@ struct session {
 	char *out;		 /* bytes to write; never moved while some are left (TLS retries) */
 	size_t out_len;
 	size_t out_pos;
-	bool encrypted;
 	bool blocked;		     /* the peer does not take more of it for now */
 	bool connected;		     /* while opening: the peer is there, its words are awaited */
 	int64_t progress_ms;	     /* when bytes last moved, or the opening began */

@@ -19,6 +19,7 @@ PACKAGES=(
 	gcc make pkg-config libc6-dev libcurl4-openssl-dev libconfuse-dev libcmocka-dev
 	python3 python3-django python3-pip python3-pytest python3-setuptools python3-wheel
 	python3-aiosmtpd postfix sasl2-bin libsasl2-modules dovecot-imapd openssl strace
+	e2fsprogs
 )
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -64,6 +65,9 @@ in_chroot() {
 			mount --bind "/dev/$node" "$chroot/dev/$node"
 		done
 		ln -s /proc/self/fd "$chroot/dev/fd"
+		mkdir "$chroot/dev/pts"
+		mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts "$chroot/dev/pts"
+		ln -s pts/ptmx "$chroot/dev/ptmx"
 		mkdir -m 1777 "$chroot/dev/shm"
 		mount -t tmpfs -o mode=1777 tmpfs "$chroot/tmp"
 		exec chroot "$chroot" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \

@@ -287,7 +287,8 @@ def test_the_example_works_after_changing_three_values(
         "user": 'user = "site"',
     }
     for key, line in changes.items():
-        text, count = re.subn(rf"^(\s*)#? ?{key}\s*=.*$", rf"\1{line}", text, 1, re.MULTILINE)
+        pattern = re.compile(rf"^(\s*)#? ?{key}\s*=.*$", re.MULTILINE)
+        text, count = pattern.subn(rf"\1{line}", text, count=1)
         assert count == 1, key
     spool.write_config_text(text)
     spool.drop(MESSAGE, envelope=TO_B)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -634,6 +635,7 @@ def immutable(path: Path, on: bool) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a file immutable")
+@pytest.mark.skipif(not shutil.which("chattr"), reason="needs chattr of the package e2fsprogs")
 def test_one_file_that_can_not_be_renamed_does_not_stop_the_rest(
     spool: Spool, fault_server: Callable[..., FaultServer]
 ) -> None:

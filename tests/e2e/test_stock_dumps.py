@@ -24,9 +24,12 @@ HOUR = 3600
 STALE = 37 * HOUR
 NAME = "20261122-070856-4711.log"
 
-# Each message that the backend asks for is also written to a file of its own, as it then was.
+# Each message that the backend asks for is also written to a file of its own, as it then was. What
+# is LONG does not fit into the buffer of a file, which has grown from Python to Python: it is
+# written at once, and its rule when the file is closed.
 RECORD = """
-import itertools, os, pathlib, threading
+import io, itertools, os, pathlib, threading
+LONG = io.DEFAULT_BUFFER_SIZE + 1000
 _made, _number = EmailMessage.message, itertools.count()
 def _message(self, *args, **kwargs):
     made = _made(self, *args, **kwargs)
@@ -278,12 +281,12 @@ class Slow:
     def __getattr__(self, name): return getattr(self.stream, name)
     def write(self, data):
         self.stream.write(data)
-        if len(data) > 8192 and random.random() < 0.3:
+        if len(data) > LONG and random.random() < 0.3:
             time.sleep(0.002)
 def worker(number):
     random.seed(number)
     for i in range(40):
-        text = f"TOKEN-{number}-{i}-\\n" + "x\\n" * (10 if i % 3 else 9000)
+        text = f"TOKEN-{number}-{i}-\\n" + "x\\n" * (10 if i % 3 else LONG)
         connection = shared()
         connection.open()
         connection.stream = Slow(connection.stream)
@@ -314,7 +317,7 @@ for child in children: assert os.waitpid(child, 0)[1] == 0
     assert imported and kept and not imported & kept
 
 
-@pytest.mark.parametrize("first", ["'x\\n' * 9000", "'ü\\n' * 9000", "'x' * 9000"])
+@pytest.mark.parametrize("first", ["'x\\n' * LONG", "'ü\\n' * LONG", "'x' * LONG"])
 @pytest.mark.parametrize("attached", [False, True])
 def test_a_message_between_another_and_its_rule(stock: Stock, first: str, attached: bool) -> None:
     options = "attachments=[('a.txt', 'a', 'text/plain')]" if attached else ""

@@ -77,22 +77,20 @@ def test_trusted_certificate(
 @pytest.mark.parametrize(
     "pair, reason",
     [
-        ("authority", UNTRUSTED),
+        ("self_signed", UNTRUSTED),
         ("expired", "expired"),
         ("wrong_name", WRONG_NAME),
-        ("client", "(?i)unsuitable|unsupported|purpose|name"),
+        ("client", "(?i)unsuitable|unsupported|purpose"),
     ],
     ids=["self-signed", "expired", "wrong-name", "for-clients"],
 )
 def test_bad_certificate(
     spool: Spool, fault_server: Make, certs: Certs, pair: str, reason: str, implicit: bool
 ) -> None:
-    """authority stands for a self-signed one: there the lab's CA is not trusted either."""
     context = certs.server_context(getattr(certs, pair))
     ehlo = DEFAULT_EHLO if implicit else STARTTLS
     server = fault_server(ehlo=ehlo, tls=context, implicit_tls=implicit)
-    trust = {} if pair == "authority" else {"ca_file": certs.ca}
-    _refused(spool, reason, url=server.url, **trust)
+    _refused(spool, reason, url=server.url, ca_file=certs.ca)
     assert _mail_free(server)
 
 

@@ -39,12 +39,64 @@ def _new_key(directory: Path, name: str) -> Pair:
     return pair
 
 
-def _make_ca(directory: Path) -> Pair:
-    pair = _new_key(directory, "ca")
+def _write_config(directory: Path) -> Path:
+    """What `openssl req` and `openssl ca` want to know, in place of the machine's openssl.cnf.
+
+    The extensions are all those that RFC 5280 asks for: VERIFY_X509_STRICT, which Python sets from
+    3.13 on, refuses a certificate without them.
+    """
+    (directory / "index.txt").touch()
+    path = directory / "lab.cnf"
+    path.write_text(f"""\
+[req]
+distinguished_name = subject
+[subject]
+[authority]
+basicConstraints = critical, CA:true
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+[alone]
+subjectAltName = {LOCALHOST}
+extendedKeyUsage = serverAuth
+basicConstraints = critical, CA:false
+keyUsage = critical, digitalSignature
+subjectKeyIdentifier = hash
+[ca]
+default_ca = lab
+[policy]
+commonName = supplied
+[lab]
+database = {directory}/index.txt
+new_certs_dir = {directory}
+certificate = {directory}/ca.pem
+private_key = {directory}/ca.key
+default_md = sha256
+policy = policy
+unique_subject = no
+rand_serial = yes
+""")
+    return path
+
+
+def _sign_itself(pair: Pair, config: Path, subject: str, extensions: str) -> None:
     _openssl(
-        *("req", "-x509", "-new", "-key", str(pair.key), "-out", str(pair.cert)),
-        *("-days", "30", "-subj", "/CN=maildrain test CA"),
+        *("req", "-x509", "-new", "-config", str(config), "-extensions", extensions),
+        *("-key", str(pair.key), "-out", str(pair.cert)),
+        *("-days", "30", "-subj", subject),
     )
+
+
+def _make_ca(directory: Path, config: Path) -> Pair:
+    pair = _new_key(directory, "ca")
+    _sign_itself(pair, config, "/CN=maildrain test CA", "authority")
+    return pair
+
+
+def _self_signed(directory: Path, config: Path) -> Pair:
+    """For LOCALHOST, and with nothing wrong but that nobody has signed it."""
+    pair = _new_key(directory, "self-signed")
+    _sign_itself(pair, config, "/CN=self-signed", "alone")
     return pair
 
 
@@ -53,11 +105,13 @@ class Certs:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.authority = _make_ca(directory)
+        self._config = _write_config(directory)
+        self.authority = _make_ca(directory, self._config)
         self.server = self.issue("server", LOCALHOST)
         self.expired = self.issue("expired", LOCALHOST, days=-1)
         self.wrong_name = self.issue("wrong-name", ELSEWHERE)
-        self.client = self.issue("client", "email:site@example.com", usage="clientAuth")
+        self.client = self.issue("client", LOCALHOST, usage="clientAuth")
+        self.self_signed = _self_signed(directory, self._config)
 
     @property
     def ca(self) -> Path:
@@ -69,31 +123,22 @@ class Certs:
         pair = _new_key(self.directory, name)
         request = self.directory / f"{name}.csr"
         extensions = self.directory / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={san}\nextendedKeyUsage={usage}\n")
+        extensions.write_text(
+            f"subjectAltName = {san}\nextendedKeyUsage = {usage}\n"
+            "basicConstraints = critical, CA:false\nkeyUsage = critical, digitalSignature\n"
+            "subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n"
+        )
         _openssl(
-            *("req", "-new", "-key", str(pair.key), "-out", str(request)),
-            *("-subj", f"/CN={name}"),
+            *("req", "-new", "-config", str(self._config), "-subj", f"/CN={name}"),
+            *("-key", str(pair.key), "-out", str(request)),
         )
         # Not "x509 -days": newer versions refuse what is over before it begins.
         _openssl(
-            *("ca", "-batch", "-notext", "-config", str(self._ca_config())),
+            *("ca", "-batch", "-notext", "-config", str(self._config)),
             *("-in", str(request), "-out", str(pair.cert), "-extfile", str(extensions)),
             *("-startdate", _date(-2), "-enddate", _date(days)),
         )
         return pair
-
-    def _ca_config(self) -> Path:
-        """What `openssl ca` wants to know and to keep, made at its first use."""
-        path = self.directory / "ca.cnf"
-        if not path.exists():
-            (self.directory / "index.txt").touch()
-            path.write_text(
-                "[ca]\ndefault_ca=lab\n[policy]\ncommonName=supplied\n"
-                f"[lab]\ndatabase={self.directory}/index.txt\nnew_certs_dir={self.directory}\n"
-                f"certificate={self.authority.cert}\nprivate_key={self.authority.key}\n"
-                "default_md=sha256\npolicy=policy\nunique_subject=no\nrand_serial=yes\n"
-            )
-        return path
 
     def server_context(
         self, pair: Optional[Pair] = None, *, require_client: bool = False

@@ -10,12 +10,14 @@ Postfix's main.cf and master.cf of the machine play no part, nor does any config
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import net
 from .certs import Certs
@@ -67,6 +69,15 @@ def why_not() -> Optional[str]:
     return None
 
 
+def _dovecot_version() -> Tuple[int, int]:
+    """Its major and minor number."""
+    said = subprocess.run([_DOVECOT, "--version"], capture_output=True, text=True).stdout
+    found = re.match(r"(\d+)\.(\d+)", said)
+    if not found:
+        raise RuntimeError(f"{_DOVECOT} --version says no version: {said!r}")
+    return int(found[1]), int(found[2])
+
+
 def _settings_text(settings: Mapping[str, str]) -> str:
     return "".join(f"{key} = {value}\n" for key, value in settings.items())
 
@@ -82,10 +93,43 @@ class _Sasl:
         users_file.write_text("".join(f"{u}:{{PLAIN}}{p}::::::\n" for u, p in users.items()))
         users_file.chmod(0o644)
         self._config = root / "dovecot.conf"
-        self._config.write_text(self._config_text(users_file))
+        new = _dovecot_version() >= (2, 4)
+        users_text = self._users_2_4(users_file) if new else self._users_2_3(users_file)
+        self._config.write_text(users_text + self._config_text())
         self._child: Optional[Child] = None
 
-    def _config_text(self, users: Path) -> str:
+    def _users_2_3(self, users: Path) -> str:
+        return f"""\
+passdb {{
+  driver = passwd-file
+  args = {users}
+}}
+userdb {{
+  driver = static
+  args = uid={MAIL_UID} gid={MAIL_UID} home={self._root}
+}}
+"""
+
+    def _users_2_4(self, users: Path) -> str:
+        return f"""\
+dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
+passdb passwd-file {{
+  passwd_file_path = {users}
+}}
+userdb static {{
+  fields {{
+    uid = {MAIL_UID}
+    gid = {MAIL_UID}
+    home = {self._root}
+  }}
+}}
+# Whether TLS is needed is for Postfix to say.
+auth_allow_cleartext = yes
+"""
+
+    def _config_text(self) -> str:
+        """What all versions understand; the versions must come before it."""
         return f"""\
 base_dir = {self._root}/run
 state_dir = {self._root}/state
@@ -95,14 +139,6 @@ ssl = no
 auth_mechanisms = plain login
 auth_failure_delay = 0
 auth_verbose = yes
-passdb {{
-  driver = passwd-file
-  args = {users}
-}}
-userdb {{
-  driver = static
-  args = uid={MAIL_UID} gid={MAIL_UID} home={self._root}
-}}
 service auth {{
   unix_listener {self._socket} {{
     mode = 0660

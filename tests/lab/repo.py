@@ -26,8 +26,11 @@ def _reachable(program: Path) -> Path:
     copy = Path(tempfile.mkdtemp(prefix="maildrain-"))
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
     copy.chmod(0o755)
-    for part in ("sbin", "lib"):
-        shutil.copytree(program.parents[1] / part, copy / part)
+    (copy / "sbin").mkdir()
+    shutil.copy2(program, copy / "sbin")
+    modules = program.parents[1] / "lib" / "maildrain"
+    if modules.exists():
+        shutil.copytree(modules, copy / "lib" / "maildrain")
     return copy / "sbin" / program.name
 
 
