@@ -387,6 +387,7 @@ void envelope_restart(struct envelope *envelope)
 
 		if (recipient->state == RECIPIENT_FAILED) {
 			recipient->state = RECIPIENT_TODO;
+			recipient->status[0] = '\0';
 			recipient->reply = "";
 		}
 	}

@@ -220,12 +220,17 @@ static void untry(struct run *run, struct message *message)
 	message_put(run, message);
 }
 
-static void settle_held(struct run *run)
+/* Messages whose results were held back: failures if the relay is well, untried if it is not. */
+static void release_held(struct run *run, bool relay_works)
 {
 	struct message *held;
 
-	while ((held = breaker_take(&run->breaker)) != NULL)
-		settle(run, held);
+	while ((held = breaker_take(&run->breaker)) != NULL) {
+		if (relay_works)
+			settle(run, held);
+		else
+			untry(run, held);
+	}
 }
 
 /* Records what came of MESSAGE; false when the relay has shown itself to be misconfigured. */
@@ -238,7 +243,7 @@ static bool take_result(struct run *run, struct message *message)
 	}
 	switch (breaker_see(&run->breaker, message)) {
 	case BREAKER_RECORD_HELD:
-		settle_held(run);
+		release_held(run, true);
 		break;
 	case BREAKER_RECORD:
 		break;
@@ -319,19 +324,6 @@ static enum transport_state pump(struct run *run, const char **why)
 		}
 	}
 	return TRANSPORT_UP;
-}
-
-/* Messages whose results were held back: failures if the relay is well, untried if it is not. */
-static void release_held(struct run *run, bool relay_works)
-{
-	struct message *held;
-
-	while ((held = breaker_take(&run->breaker)) != NULL) {
-		if (relay_works)
-			settle(run, held);
-		else
-			untry(run, held);
-	}
 }
 
 static void log_relay(struct run *run, enum transport_state state, const char *why)

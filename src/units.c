@@ -63,11 +63,3 @@ bool units_duration(const char *text, int64_t *seconds)
 	}
 	return scaled(text, "smhd", scales, UNITS_DURATION_MAX, seconds);
 }
-
-bool units_size(const char *text, int64_t *bytes)
-{
-	static const int scales[] = {1 << 10, 1 << 20, 1 << 30};
-
-	return units_number(text, INT64_MAX, bytes) ||
-	       scaled(text, "KMG", scales, INT64_MAX, bytes);
-}

@@ -20,7 +20,4 @@ bool units_number(const char *text, int64_t max, int64_t *number);
 /* "90s", "5m", "1h" or "7d", up to UNITS_DURATION_MAX; zero also without a unit. */
 bool units_duration(const char *text, int64_t *seconds);
 
-/* "512" bytes, or "64K", "50M", "2G" in steps of 1024. */
-bool units_size(const char *text, int64_t *bytes);
-
 #endif

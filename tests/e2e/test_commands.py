@@ -385,15 +385,19 @@ def test_verify_unreachable(spool: Spool) -> None:
     assert "PROBLEM" in done.stdout and str(port) in done.stdout
 
 
-def test_verify_goes_on_to_the_next_relay(
-    spool: Spool, fault_server: Callable[..., FaultServer]
-) -> None:
-    server = fault_server()
+def one_down_one_well(spool: Spool, server: FaultServer) -> None:
     relays = {
         "down": {"url": f"smtp://127.0.0.1:{net.free_port()}", "tls": "none"},
         "well": {"url": server.url, "tls": "none"},
     }
     spool.write_config({}, relays=relays)
+
+
+def test_verify_goes_on_to_the_next_relay(
+    spool: Spool, fault_server: Callable[..., FaultServer]
+) -> None:
+    server = fault_server()
+    one_down_one_well(spool, server)
     done = spool.command("verify")
     assert done.returncode == 75
     down, well = done.stdout.split('relay "well"')
@@ -473,12 +477,7 @@ def test_75_when_no_relay_can_be_reached(spool: Spool) -> None:
 def test_0_when_the_second_relay_takes_it(
     spool: Spool, fault_server: Callable[..., FaultServer]
 ) -> None:
-    server = fault_server()
-    relays = {
-        "down": {"url": f"smtp://127.0.0.1:{net.free_port()}", "tls": "none"},
-        "well": {"url": server.url, "tls": "none"},
-    }
-    spool.write_config({}, relays=relays)
+    one_down_one_well(spool, fault_server())
     name = spool.drop(MESSAGE, envelope=TO_B)
     assert spool.run().returncode == 0
     assert spool.state(name) == ("cur", {"A": "1"})

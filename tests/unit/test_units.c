@@ -92,23 +92,6 @@ static void test_duration_syntax(void **state)
 		refuses(units_duration, wrong[i]);
 }
 
-static void test_size(void **state)
-{
-	(void)state;
-	reads(units_size, "0", 0);
-	reads(units_size, "512", 512);
-	reads(units_size, "64K", 65536);
-	reads(units_size, "50M", 52428800);
-	reads(units_size, "2G", INT64_C(2147483648));
-	reads(units_size, "8589934591G", INT64_C(8589934591) << 30);
-	refuses(units_size, "8589934592G");
-	refuses(units_size, "50m");
-	refuses(units_size, "50MB");
-	refuses(units_size, "1T");
-	refuses(units_size, "M");
-	refuses(units_size, "");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,7 +99,6 @@ int main(void)
 	    cmocka_unit_test(test_number_syntax),
 	    cmocka_unit_test(test_duration),
 	    cmocka_unit_test(test_duration_syntax),
-	    cmocka_unit_test(test_size),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
