@@ -61,13 +61,13 @@ static const char *byte_fault(unsigned char c)
 	return NULL;
 }
 
-/* The "@" behind the local part: the first behind quotes, or else the last. */
+/* The "@" behind the local part: the first one, but for what stands in quotes. */
 static const char *find_at(const char *addr, size_t len)
 {
 	size_t i = 1;
 
 	if (addr[0] != '"')
-		return memrchr(addr, '@', len);
+		return memchr(addr, '@', len);
 	while (i < len && addr[i] != '"')
 		i += addr[i] == '\\' ? 2 : 1;
 	return i < len ? memchr(addr + i, '@', len - i) : NULL;
@@ -94,6 +94,9 @@ const char *address_fault(const char *addr, size_t len)
 		return "an address without \"@\"";
 	if (at == addr || at == addr + len - 1)
 		return "an address with nothing on one side of its \"@\"";
+	/* A route, "@a:b@c", and what else servers read differently from each other. */
+	if (memchr(at + 1, '@', (size_t)(addr + len - at - 1)))
+		return "an address with more than one \"@\"";
 	return NULL;
 }
 

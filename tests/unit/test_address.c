@@ -279,7 +279,11 @@ static void faulty_addresses(void **state)
 	    {"@b", "an address with nothing on one side of its \"@\""},
 	    {"a@", "an address with nothing on one side of its \"@\""},
 	    {"@", "an address with nothing on one side of its \"@\""},
-	    {"a@b@", "an address with nothing on one side of its \"@\""},
+	    {"a@b@", "an address with more than one \"@\""},
+	    {"a@b@c", "an address with more than one \"@\""},
+	    {"\"a\"@b@c", "an address with more than one \"@\""},
+	    {"a@[b@c]", "an address with more than one \"@\""},
+	    {"@a:b@c", "an address with nothing on one side of its \"@\""},
 	};
 
 	(void)state;
