@@ -6,19 +6,6 @@
 #define CODE_LEN     3	  /* of a reply */
 #define RESPONSE_MAX 4096 /* bytes; config.h allows less for user and password */
 
-/* Puts stars over each SPELLING in TEXT. */
-static void mask(char *text, const char *spelling)
-{
-	const size_t len = strlen(spelling);
-
-	if (len == 0)
-		return;
-	while ((text = strstr(text, spelling)) != NULL) {
-		memset(text, '*', len);
-		text += len;
-	}
-}
-
 /* Base64 without the padding, which a server may have cut. OUT holds LEN / 3 * 4 + 4 bytes. */
 static void encode(const char *in, size_t len, char *out)
 {
@@ -37,22 +24,50 @@ static void encode(const char *in, size_t len, char *out)
 	*out = '\0';
 }
 
+/* The length of SPELLING if TEXT starts with it, else 0. */
+static size_t match(const char *text, const char *spelling)
+{
+	const size_t len = strlen(spelling);
+
+	return strncmp(text, spelling, len) == 0 ? len : 0;
+}
+
+/*
+ * Puts stars over all three in TEXT in one pass: each is looked for in what the server said, not in
+ * what is left of it, as one may stand within another or begin before its last place has ended.
+ */
+static void mask(char *text, const char *spellings[3])
+{
+	size_t hidden = 0; /* bytes from here on */
+
+	for (; *text != '\0'; text++) {
+		for (size_t i = 0; i < 3; i++) {
+			const size_t len = match(text, spellings[i]);
+
+			hidden = len > hidden ? len : hidden;
+		}
+		if (hidden == 0)
+			continue;
+		*text = '*';
+		hidden--;
+	}
+}
+
 void secret_mask(char *text, const char *user, const char *password)
 {
-	char encoded[RESPONSE_MAX / 3 * 4 + 8];
 	char response[RESPONSE_MAX];
+	char login[RESPONSE_MAX / 3 * 4 + 8] = "";
+	char plain[RESPONSE_MAX / 3 * 4 + 8] = "";
+	const char *spellings[] = {password, login, plain};
 	const int len = snprintf(response, sizeof response, "%c%s%c%s", 0, user, 0, password);
 
-	if (strnlen(text, CODE_LEN) < CODE_LEN)
-		return;
-	text += CODE_LEN;
-	mask(text, password);
-	encode(password, strlen(password), encoded);
-	mask(text, encoded);
-	if (len > 0 && (size_t)len < sizeof response) {
-		encode(response, (size_t)len, encoded);
-		mask(text, encoded);
+	if (strnlen(text, CODE_LEN) == CODE_LEN) {
+		encode(password, strlen(password), login);
+		if (len > 0 && (size_t)len < sizeof response)
+			encode(response, (size_t)len, plain);
+		mask(text + CODE_LEN, spellings);
 	}
 	explicit_bzero(response, sizeof response);
-	explicit_bzero(encoded, sizeof encoded);
+	explicit_bzero(login, sizeof login);
+	explicit_bzero(plain, sizeof plain);
 }

@@ -34,6 +34,15 @@ static void a_password_is_masked_in_base64(void **state)
 	expect("535 PLAIN AHNjb3R0AHRpZ2Vy", "scott", "tiger", "535 PLAIN ****************");
 }
 
+/* One may repeat itself before it has ended, or stand within another. */
+static void overlapping_ones_are_masked_whole(void **state)
+{
+	(void)state;
+	expect("535 xababay", "u", "aba", "535 x*****y");
+	expect("535 aaaa", "u", "aaa", "535 ****");
+	expect("535 PLAIN AHNjb3R0AGIzUjA=", "scott", "b3R0", "535 PLAIN ***************=");
+}
+
 static void a_reply_code_stays(void **state)
 {
 	(void)state;
@@ -48,6 +57,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_password_is_masked_as_it_is),
 	    cmocka_unit_test(a_password_is_masked_in_base64),
+	    cmocka_unit_test(overlapping_ones_are_masked_whole),
 	    cmocka_unit_test(a_reply_code_stays),
 	};
 
