@@ -26,12 +26,22 @@ size_t utf8_len(const char *text, size_t len)
 	return need;
 }
 
+/* Whether the character of N bytes is a command rather than something to show. */
+static bool is_obeyed(const unsigned char *byte, size_t n)
+{
+	if (n == 1)
+		return byte[0] < 0x20 || byte[0] == 0x7f;
+	if (n == 2)
+		return byte[0] == 0xc2 && byte[1] < 0xa0;
+	if (n != 3 || byte[0] != 0xe2)
+		return false;
+	return (byte[1] == 0x80 && byte[2] >= 0xa8 && byte[2] <= 0xae) ||
+	       (byte[1] == 0x81 && byte[2] >= 0xa6 && byte[2] <= 0xa9);
+}
+
 size_t utf8_printable_len(const char *text, size_t len)
 {
-	const unsigned char *byte = (const unsigned char *)text;
 	const size_t n = utf8_len(text, len);
-	const bool control = n == 1 ? byte[0] < 0x20 || byte[0] == 0x7f
-				    : n == 2 && byte[0] == 0xc2 && byte[1] < 0xa0;
 
-	return control ? 0 : n;
+	return is_obeyed((const unsigned char *)text, n) ? 0 : n;
 }

@@ -60,16 +60,19 @@ static void overlong_forms_are_none(void **state)
 	assert_int_equal(utf8_len("\xff", 1), 0);
 }
 
-static void control_characters_are_not_printable(void **state)
+/* Control characters, ends of lines and paragraphs, and what turns the direction of a text. */
+static void what_is_obeyed_is_not_printable(void **state)
 {
 	char text[4] = "";
 
 	(void)state;
-	for (uint32_t code = 0; code < 0x200; code++) {
+	for (uint32_t code = 0; code < 0x3000; code++) {
 		const size_t len = encode(code, text);
-		const int control = code < 0x20 || (code >= 0x7f && code < 0xa0);
+		const int obeyed = code < 0x20 || (code >= 0x7f && code < 0xa0) ||
+				   (code >= 0x2028 && code <= 0x202e) ||
+				   (code >= 0x2066 && code <= 0x2069);
 
-		assert_int_equal(utf8_printable_len(text, len), control ? 0 : len);
+		assert_int_equal(utf8_printable_len(text, len), obeyed ? 0 : len);
 	}
 }
 
@@ -78,7 +81,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_character_has_its_length),
 	    cmocka_unit_test(overlong_forms_are_none),
-	    cmocka_unit_test(control_characters_are_not_printable),
+	    cmocka_unit_test(what_is_obeyed_is_not_printable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
