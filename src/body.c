@@ -57,6 +57,7 @@ static size_t scan_line(struct scan *scan, struct body *body)
 size_t body_encode(struct body *body, const char *in, size_t len, char *out)
 {
 	char *to = out;
+	size_t dots = 0;
 	struct scan scan;
 
 	if (len == 0)
@@ -69,6 +70,7 @@ size_t body_encode(struct body *body, const char *in, size_t len, char *out)
 
 		if (dot)
 			*to++ = '.';
+		dots += dot;
 		memcpy(to, text, text_len);
 		to += text_len;
 		if (!body->mid_line) {
@@ -76,6 +78,7 @@ size_t body_encode(struct body *body, const char *in, size_t len, char *out)
 			*to++ = '\n';
 		}
 	}
+	body->wire += (size_t)(to - out) - dots;
 	return (size_t)(to - out);
 }
 
@@ -84,6 +87,7 @@ size_t body_finish(struct body *body, char *out)
 	if (!body->mid_line)
 		return 0;
 	body->mid_line = false;
+	body->wire += 2;
 	out[0] = '\r';
 	out[1] = '\n';
 	return 2;

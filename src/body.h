@@ -18,6 +18,7 @@ struct body {
 	bool mid_line; /* bytes of the present line have been written */
 	bool
 	    after_cr; /* the last byte was CR, its line end is written: an LF now is the same end */
+	uint64_t wire; /* octets encoded so far, without the doubled dots, as in struct body_size */
 };
 
 struct body_size {

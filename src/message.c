@@ -14,7 +14,7 @@
 
 void message_init(struct message *message)
 {
-	*message = (struct message){.fd = -1};
+	*message = (struct message){.fd = -1, .draft.fd = -1};
 }
 
 void message_free(struct message *message)
@@ -255,6 +255,9 @@ ssize_t message_read(struct message *message, char *out, size_t size)
 			made += body_finish(&message->body, out + made);
 		}
 	}
+	/* Written over in place, with other line ends, say: its end must not go out. */
+	if (message->body_ended && message->body.wire != message->size.wire)
+		return -1;
 	return (ssize_t)made;
 }
 

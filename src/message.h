@@ -11,11 +11,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 #include "body.h"
 #include "entry.h"
 #include "envelope.h"
+#include "spool.h"
 
 /* What came of a message that was given to a transport. */
 enum message_verdict {
@@ -48,6 +50,14 @@ struct message {
 	bool body_ended;
 
 	struct message *next; /* in whatever list its owner keeps */
+
+	/* For record. */
+	struct spool_draft draft; /* set aside for a partial result; its fd is -1 without one */
+
+	/* For claims. */
+	LIST_ENTRY(message) claimed;
+	bool is_claimed; /* it stands in the list of the claims that this run holds */
+	bool withdrawn;	 /* another run has it now: what becomes of it here is not recorded */
 };
 
 enum message_loaded {
@@ -77,8 +87,8 @@ void message_close(struct message *message);
 
 /*
  * The next bytes of the wire form, up to SIZE (64 or more), without the final dot. 0 at the end; -1
- * when the file can't be read or has shrunk since it was measured: what was announced can't be
- * sent.
+ * when the file can't be read, or what is read no longer makes the size that was measured and
+ * announced.
  */
 ssize_t message_read(struct message *message, char *out, size_t size);
 

@@ -65,6 +65,7 @@ static void check_cuts(const char *in, size_t len, const size_t *cut, size_t cut
 	assert_int_equal(got.len, expected.len);
 	assert_memory_equal(got.at, expected.at, expected.len);
 	assert_int_equal(size.wire, expected_size);
+	assert_int_equal(body.wire, expected_size);
 	assert_int_equal(body_finish(&body, got.at), 0);
 }
 

@@ -177,6 +177,34 @@ static void a_file_that_shrinks_can_not_be_read(void **state)
 	free(wire);
 }
 
+/* As long as before, but not on the wire: what was announced can't be sent. */
+static void a_file_that_is_written_over_can_not_be_read(void **state)
+{
+	struct folder *folder = *state;
+	static const char *const ends[] = {"\nx", "x\n", "\r\n", "x\r", "yy"};
+	const size_t len = 200000;
+	char *text = malloc(len);
+	char *wire = malloc(2 * len);
+	struct envelope_fault fault;
+
+	assert_non_null(text);
+	assert_non_null(wire);
+	for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+		const bool same = strcmp(ends[i], "yy") == 0;
+
+		memset(text, 'x', len);
+		memcpy(text, BLOCK "A: b\n\n", strlen(BLOCK "A: b\n\n"));
+		put_file(folder, text, len);
+		assert_int_equal(load(folder, &fault), MESSAGE_LOADED);
+		memcpy(text + len - 2, ends[i], 2);
+		put_file(folder, text, len);
+		assert_int_equal(read_all(&folder->message, wire, 4096),
+		    same ? (ssize_t)folder->message.size.wire : -1);
+	}
+	free(text);
+	free(wire);
+}
+
 static void expect_foreign(struct folder *folder, const char *word)
 {
 	struct envelope_fault fault;
@@ -288,6 +316,7 @@ int main(void)
 	    IN_FOLDER(facts_for_the_transport),
 	    IN_FOLDER(a_large_message_is_streamed),
 	    IN_FOLDER(a_file_that_shrinks_can_not_be_read),
+	    IN_FOLDER(a_file_that_is_written_over_can_not_be_read),
 	    IN_FOLDER(what_is_not_ours_is_told),
 	    IN_FOLDER(what_is_no_message_is_told),
 	    IN_FOLDER(the_file_is_written_with_its_states),
