@@ -27,6 +27,13 @@ static void keep_line(struct session *session, const char *line, size_t len)
 		secret_mask(session->why, session->relay->user, session->relay->password);
 }
 
+/* Whether LINE ends a reply, RFC 5321 section 4.2.1. */
+static bool is_last_line(const char *line, size_t len)
+{
+	return len > 3 && isdigit((unsigned char)line[0]) && isdigit((unsigned char)line[1]) &&
+	       isdigit((unsigned char)line[2]) && line[3] != '-';
+}
+
 /*
  * Called with each line of the server's replies while libcurl opens the session. What was said
  * before STARTTLS counts for nothing (RFC 3207 section 4.2): a 220 starts afresh.
@@ -36,7 +43,8 @@ static size_t on_line(char *line, size_t size, size_t count, void *context)
 	struct session *session = context;
 	const size_t len = size * count;
 
-	session->progress_ms = clock_monotonic();
+	if (is_last_line(line, len))
+		session->progress_ms = clock_monotonic();
 	keep_line(session, line, len);
 	if (session->trace != NULL)
 		(void)fprintf(session->trace, "    %s\n", session->why);
@@ -278,36 +286,61 @@ void session_opened(struct session *session, CURLcode result, int64_t now_ms)
 void session_fill(struct session *session)
 {
 	if (session->out_pos == session->out_len)
-		session->out_pos = session->out_len = 0;
+		session->out_pos = session->out_len = session->out_told = 0;
 	session->out_len += smtp_output(
 	    &session->smtp, session->out + session->out_len, SESSION_OUT_SIZE - session->out_len);
 }
 
-void session_write(struct session *session, int64_t now_ms)
+/* Of what TLS does not take yet, some records may have left all the same. */
+static void tell_written(struct session *session)
 {
-	session_fill(session);
+	const bool exact = session->relay->tls == RELAY_TLS_NONE;
+	const size_t upto = exact ? session->out_pos : session->out_len;
+
+	if (upto > session->out_told) {
+		smtp_written(&session->smtp, upto - session->out_told);
+		session->out_told = upto;
+	}
+}
+
+/* Writes as much of the out buffer as the peer takes; whether that was all. */
+static bool write_out(struct session *session)
+{
 	while (session->out_pos < session->out_len) {
 		size_t n = 0;
 		const CURLcode code = curl_easy_send(session->easy, session->out + session->out_pos,
 		    session->out_len - session->out_pos, &n);
 
+		session->out_pos += n;
+		tell_written(session);
 		if (code == CURLE_AGAIN)
-			return;
+			return false;
 		if (code != CURLE_OK) {
 			/* What the relay said before it left tells more. */
-			session_read(session, now_ms);
+			session_read(session, clock_monotonic());
 			smtp_lost(&session->smtp, "the connection was lost while sending");
-			return;
+			return false;
 		}
-		session->out_pos += n;
-		session->progress_ms = now_ms;
 	}
+	return true;
+}
+
+void session_write(struct session *session, int64_t now_ms)
+{
+	session_fill(session);
+	if (session->out_pos == session->out_len)
+		return;
+	session_read(session, now_ms);
+	if (session->smtp.end != SMTP_OPEN || !write_out(session))
+		return;
+	session->progress_ms = now_ms;
 	/* What comes next waits for its turn: other sessions have theirs first. */
 	session_fill(session);
 }
 
 void session_read(struct session *session, int64_t now_ms)
 {
+	const size_t replies = session->smtp.replies;
 	char buf[16 * 1024];
 
 	while (session->smtp.end == SMTP_OPEN) {
@@ -320,8 +353,9 @@ void session_read(struct session *session, int64_t now_ms)
 			smtp_lost(&session->smtp, "the relay has closed the connection");
 			return;
 		}
-		session->progress_ms = now_ms;
 		smtp_input(&session->smtp, buf, n);
+		if (session->smtp.replies > replies)
+			session->progress_ms = now_ms;
 		/* With TLS there may be more that poll() does not see. */
 		if (session->relay->tls == RELAY_TLS_NONE && n < sizeof buf)
 			return;
@@ -364,7 +398,7 @@ void session_close(struct session *session, CURLM *multi)
 	curl_easy_cleanup(session->easy);
 	session->easy = NULL;
 	session->state = SESSION_CLOSED;
-	session->out_len = session->out_pos = 0;
+	session->out_len = session->out_pos = session->out_told = 0;
 }
 
 void session_free(struct session *session, CURLM *multi)

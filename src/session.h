@@ -35,9 +35,10 @@ struct session {
 	char *out;		 /* bytes to write; never moved while some are left (TLS retries) */
 	size_t out_len;
 	size_t out_pos;
+	size_t out_told;	     /* how far the machine knows it is written */
 	bool blocked;		     /* the peer does not take more of it for now */
 	bool connected;		     /* while opening: the peer is there, its words are awaited */
-	int64_t progress_ms;	     /* when bytes last moved, or the opening began */
+	int64_t progress_ms;	     /* when the wait of now began */
 	char error[CURL_ERROR_SIZE]; /* libcurl's words on why the opening failed */
 	char why[REPLY_TEXT_MAX];    /* the last reply while opening, then why it failed */
 	bool refused;		     /* the relay refused who we are */
@@ -55,7 +56,10 @@ void session_watch(struct session *session, int64_t now_ms);
 /* Libcurl says the opening ended with RESULT: open, or closed with why. */
 void session_opened(struct session *session, CURLcode result, int64_t now_ms);
 
-/* Writes what the machine has to say, as much as the peer takes now. */
+/*
+ * Writes what the machine has to say, as much as the peer takes now. Reads first: what has come by
+ * now is no answer to what goes out now.
+ */
 void session_write(struct session *session, int64_t now_ms);
 /* Reads all that has come. */
 void session_read(struct session *session, int64_t now_ms);
@@ -66,7 +70,10 @@ void session_fill(struct session *session);
 /* The opening took too long: puts that into why. */
 void session_opening_expired(struct session *session);
 
-/* Milliseconds until the present phase times out; at 0 or less the session is to be given up. */
+/*
+ * Milliseconds until the present phase times out; at 0 or less the session is to be given up. Only
+ * a whole reply, or all that there was to write, ends a wait: a peer may drip bytes for ever.
+ */
 int64_t session_time_left(const struct session *session, int64_t now_ms);
 
 /* Closes the connection; keeps why and the out buffer, which session_free gives back. */

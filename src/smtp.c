@@ -9,6 +9,12 @@
 
 #include "address.h"
 
+#define RSET "RSET\r\n"
+#define RCPT "RCPT TO:<%s>\r\n"
+#define DATA "DATA\r\n"
+#define DOT  ".\r\n"
+#define QUIT "QUIT\r\n"
+
 enum due { DUE_NOTHING, DUE_RSET, DUE_MAIL, DUE_RCPT, DUE_DATA, DUE_DOT, DUE_QUIT };
 
 /* Whether TEXT starts with the keyword WORD and ends behind it or goes on with a space. */
@@ -99,6 +105,14 @@ enum smtp_phase smtp_phase(const struct smtp *smtp)
 	default:
 		return SMTP_COMMAND;
 	}
+}
+
+bool smtp_holds(const struct smtp *smtp, const struct message *message)
+{
+	for (size_t i = 0; i < smtp->count; i++)
+		if (smtp->transaction[i].message == message)
+			return true;
+	return false;
 }
 
 struct message *smtp_finished(struct smtp *smtp)
@@ -221,13 +235,16 @@ static size_t put_mail(const struct smtp *smtp, struct smtp_transaction *transac
 {
 	const struct message *message = transaction->message;
 	char size[32] = "";
+	size_t len;
 
 	if (smtp->offer.size)
 		(void)put(size, " SIZE=%" PRIu64, message->size.wire);
 	transaction->step = SMTP_SEND_RCPT;
 	transaction->mail_due = true;
-	return put(buf, "MAIL FROM:<%s>%s%s%s\r\n", message->envelope.sender, size,
+	len = put(buf, "MAIL FROM:<%s>%s%s%s\r\n", message->envelope.sender, size,
 	    message->size.has_8bit ? " BODY=8BITMIME" : "", transaction->utf8 ? " SMTPUTF8" : "");
+	transaction->mail_end = transaction->rcpt_end = smtp->given + len;
+	return len;
 }
 
 /* Moves next_answer on to a recipient that was asked, or to next_ask. */
@@ -250,7 +267,7 @@ static size_t put_rcpt(struct smtp_transaction *transaction, char *buf)
 		recipient->asked = recipient->state == RECIPIENT_TODO;
 		skip_unasked(transaction);
 		if (recipient->asked)
-			return put(buf, "RCPT TO:<%s>\r\n", recipient->address);
+			return put(buf, RCPT, recipient->address);
 	}
 	transaction->step = SMTP_SEND_DATA;
 	return 0;
@@ -267,7 +284,8 @@ static size_t put_data(struct smtp *smtp, struct smtp_transaction *transaction, 
 	}
 	transaction->step = SMTP_SEND_BODY;
 	transaction->data_due = true;
-	return put(buf, "DATA\r\n");
+	transaction->data_end = smtp->given + strlen(DATA);
+	return put(buf, DATA);
 }
 
 static void session_end(struct smtp *smtp, enum smtp_end end, const char *why);
@@ -293,7 +311,8 @@ static size_t put_body(
 		return (size_t)len;
 	transaction->step = SMTP_SENT;
 	transaction->dot_due = true;
-	return put(buf, ".\r\n");
+	transaction->dot_end = smtp->given + strlen(DOT);
+	return put(buf, DOT);
 }
 
 /* The next piece of TRANSACTION's dialogue; 0 may also mean that a step was passed over. */
@@ -304,7 +323,8 @@ static size_t put_step(
 	case SMTP_SEND_RSET:
 		transaction->step = SMTP_SEND_MAIL;
 		transaction->rset_due = true;
-		return put(buf, "RSET\r\n");
+		transaction->rset_end = smtp->given + strlen(RSET);
+		return put(buf, RSET);
 	case SMTP_SEND_MAIL:
 		return put_mail(smtp, transaction, buf);
 	case SMTP_SEND_RCPT:
@@ -324,7 +344,8 @@ static size_t put_quit(struct smtp *smtp, char *buf)
 	if (!smtp->quitting || smtp->quit_sent || smtp->end != SMTP_OPEN)
 		return 0;
 	smtp->quit_sent = true;
-	return put(buf, "QUIT\r\n");
+	smtp->quit_end = smtp->given + strlen(QUIT);
+	return put(buf, QUIT);
 }
 
 /* Takes the first transaction, which is through, off the ring. */
@@ -358,13 +379,23 @@ size_t smtp_output(struct smtp *smtp, char *buf, size_t size)
 			return len;
 		n = put_step(smtp, transaction, buf + len, size - len);
 		len += n;
+		smtp->given += n;
 		if (n == 0 && smtp->end == SMTP_OPEN && transaction->step == step)
 			return len;
 		pop_when_through(smtp);
 	}
-	if (smtp->count == 0 && size - len >= SMTP_COMMAND_MAX)
-		len += put_quit(smtp, buf + len);
+	if (smtp->count == 0 && size - len >= SMTP_COMMAND_MAX) {
+		const size_t n = put_quit(smtp, buf + len);
+
+		len += n;
+		smtp->given += n;
+	}
 	return len;
+}
+
+void smtp_written(struct smtp *smtp, size_t len)
+{
+	smtp->written += len;
 }
 
 /* Settles TRANSACTION's message as the end of the session leaves it. */
@@ -376,7 +407,8 @@ static enum message_verdict settle_lost(
 	if (smtp->end == SMTP_RELAY_FAULT)
 		return MESSAGE_UNTRIED;
 	if (transaction->go_ahead) {
-		message->in_doubt = transaction->dot_due && transaction->accepted > 0;
+		message->in_doubt = transaction->dot_due && transaction->accepted > 0 &&
+				    transaction->dot_end <= smtp->written;
 		settle_rest(message, RECIPIENT_DEFERRED, "4.4.2", smtp->why);
 	}
 	return envelope_count(&message->envelope, RECIPIENT_TODO) == 0 ? MESSAGE_SETTLED
@@ -431,12 +463,24 @@ static void mail_answered(
 		transaction->step = SMTP_SENT;
 }
 
+static struct recipient *rcpt_due(const struct smtp_transaction *transaction)
+{
+	return &transaction->message->envelope.recipient[transaction->next_answer];
+}
+
+static size_t rcpt_len(const struct recipient *recipient)
+{
+	return strlen(RCPT) - strlen("%s") + strlen(recipient->address);
+}
+
 static void rcpt_answered(
     struct smtp *smtp, struct smtp_transaction *transaction, const struct reply *reply)
 {
 	struct envelope *envelope = &transaction->message->envelope;
-	struct recipient *recipient = &envelope->recipient[transaction->next_answer++];
+	struct recipient *recipient = rcpt_due(transaction);
 
+	transaction->rcpt_end += rcpt_len(recipient);
+	transaction->next_answer++;
 	skip_unasked(transaction);
 	if (!transaction->mail_accepted)
 		return; /* "503 need MAIL": its result is MAIL's */
@@ -478,6 +522,38 @@ static void dot_answered(
 	settle_rest_by_reply(transaction->message, reply);
 }
 
+/* Where the command ends whose reply is due. */
+static uint64_t due_end(const struct smtp *smtp, enum due what)
+{
+	const struct smtp_transaction *transaction = &smtp->transaction[0];
+
+	switch (what) {
+	case DUE_NOTHING:
+		break;
+	case DUE_RSET:
+		return transaction->rset_end;
+	case DUE_MAIL:
+		return transaction->mail_end;
+	case DUE_RCPT:
+		return transaction->rcpt_end + rcpt_len(rcpt_due(transaction));
+	case DUE_DATA:
+		return transaction->data_end;
+	case DUE_DOT:
+		return transaction->dot_end;
+	case DUE_QUIT:
+		return smtp->quit_end;
+	}
+	return 0;
+}
+
+/* What the reply that comes now can be the answer to. */
+static enum due due_and_written(const struct smtp *smtp)
+{
+	const enum due what = due(smtp);
+
+	return due_end(smtp, what) <= smtp->written ? what : DUE_NOTHING;
+}
+
 static bool is_relay_fault(int code)
 {
 	return code == 530 || code == 534 || code == 535 || code == 538;
@@ -486,8 +562,9 @@ static bool is_relay_fault(int code)
 static void take_reply(struct smtp *smtp, const struct reply *reply)
 {
 	struct smtp_transaction *transaction = &smtp->transaction[0];
-	const enum due what = due(smtp);
+	const enum due what = due_and_written(smtp);
 
+	smtp->replies++;
 	/* 421 in answer to the dot is this message's own result; else it is the session's end. */
 	if (reply->code == 421 && what != DUE_DOT) {
 		smtp_lost(smtp, reply->text);

@@ -6,14 +6,18 @@
  *	smtp_init
  *	while there is something to do:
  *		while smtp_ready and there is a message: smtp_submit
- *		smtp_output, and write that to the peer
  *		read from the peer, and smtp_input
+ *		smtp_output, and write that to the peer: smtp_written
  *		take what smtp_finished gives
  *	smtp_quit, smtp_output … until smtp_ended
  *
  * With PIPELINING (RFC 2920) the body, the final dot and the next message's MAIL, RCPT and DATA
  * leave together, so a message costs one round trip: smtp_ready is true again as soon as the
  * final dot has been given out. Without it every command waits for its reply.
+ *
+ * A reply counts only for a command that was written when the reply came. Whoever reads before each
+ * write so finds out a peer that answers what it has not been told yet, and one that says more than
+ * it was asked, whose surplus must not pass for the answer to the next command.
  *
  * The results: each recipient that was tried has one, with the server's words. When the session
  * ends, each message given to it is settled or untried as the contract says, and none is lost.
@@ -81,6 +85,11 @@ struct smtp_transaction {
 	bool mail_due;
 	bool data_due;
 	bool dot_due;
+	uint64_t rset_end; /* where the commands end in all that was given out */
+	uint64_t mail_end;
+	uint64_t rcpt_end; /* of the last RCPT that is answered, or of MAIL */
+	uint64_t data_end;
+	uint64_t dot_end;
 	bool mail_accepted;
 	bool go_ahead;	 /* 354 came: the DATA phase has begun */
 	size_t accepted; /* recipients */
@@ -95,7 +104,11 @@ struct smtp {
 	bool needs_rset;	  /* the server holds an aborted transaction */
 	bool quitting;
 	bool quit_sent;
-	size_t settled; /* messages that got their results in this session */
+	uint64_t quit_end;
+	uint64_t given;	  /* bytes that smtp_output gave out */
+	uint64_t written; /* how many of them may have reached the peer */
+	size_t replies;	  /* whole ones that came */
+	size_t settled;	  /* messages that got their results in this session */
 	enum smtp_end end;
 	char why[REPLY_TEXT_MAX]; /* of the end, for a person */
 };
@@ -117,8 +130,14 @@ void smtp_submit(struct smtp *smtp, struct message *message);
  */
 size_t smtp_output(struct smtp *smtp, char *buf, size_t size);
 
+/* The next LEN bytes of what was given out are written, or may be. */
+void smtp_written(struct smtp *smtp, size_t len);
+
 /* Takes bytes from the peer. */
 void smtp_input(struct smtp *smtp, const char *bytes, size_t len);
+
+/* Whether MESSAGE is under way in this session. */
+bool smtp_holds(const struct smtp *smtp, const struct message *message);
 
 /* The connection is gone or is given up: WHY for a person. Settles what is under way. */
 void smtp_lost(struct smtp *smtp, const char *why);

@@ -50,6 +50,12 @@ struct transport_kind {
 	bool (*ready)(struct transport *transport, size_t waiting);
 	void (*submit)(struct transport *transport, struct message *message);
 
+	/*
+	 * MESSAGE, submitted and not given back yet, must not be completed: another run has it now.
+	 * It comes back all the same; what it says means nothing.
+	 */
+	void (*withdraw)(struct transport *transport, struct message *message);
+
 	/* Moves bytes, for TIMEOUT_MS at most; returns as soon as there is something to do. */
 	void (*wait)(struct transport *transport, int timeout_ms);
 	struct message *(*result)(struct transport *transport);

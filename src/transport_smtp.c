@@ -223,6 +223,18 @@ static void smtp_transport_submit(struct transport *transport, struct message *m
 	session_fill(&slot->session);
 }
 
+static void smtp_withdraw(struct transport *transport, struct message *message)
+{
+	for (unsigned i = 0; i < transport->count; i++) {
+		struct slot *slot = &transport->slot[i];
+
+		if (!is_open(slot) || !smtp_holds(&slot->session.smtp, message))
+			continue;
+		smtp_lost(&slot->session.smtp, "another run has taken over the message");
+		end_session(transport, slot);
+	}
+}
+
 /* Learns which openings have ended; whether there were any. */
 static bool take_openings(struct transport *transport)
 {
@@ -256,8 +268,11 @@ static void watch_openings(struct transport *transport)
 		session_watch(&transport->slot[i].session, now_ms);
 }
 
-static void write_all(struct transport *transport)
+/* Whether a session has ended by that. */
+static bool write_all(struct transport *transport)
 {
+	bool ended = false;
+
 	for (unsigned i = 0; i < transport->count; i++) {
 		struct slot *slot = &transport->slot[i];
 
@@ -265,7 +280,9 @@ static void write_all(struct transport *transport)
 			continue;
 		session_write(&slot->session, clock_monotonic());
 		end_session(transport, slot);
+		ended = ended || !is_open(slot);
 	}
+	return ended;
 }
 
 /* Gives up what has waited too long; returns the milliseconds that may pass until the next. */
@@ -371,17 +388,33 @@ static unsigned count_ready(const struct transport *transport)
 	return n;
 }
 
+/* Without a way to wait there is none to go on: it must not become a busy loop. */
+static void lose_all(struct transport *transport, const char *why)
+{
+	for (unsigned i = 0; i < transport->count; i++) {
+		struct slot *slot = &transport->slot[i];
+
+		if (is_opening(slot)) {
+			(void)snprintf(slot->session.why, sizeof slot->session.why, "%s", why);
+			give_up_opening(transport, slot);
+		} else if (is_open(slot)) {
+			smtp_lost(&slot->session.smtp, why);
+			end_session(transport, slot);
+		}
+	}
+}
+
 static void smtp_wait(struct transport *transport, int timeout_ms)
 {
 	const unsigned ready = count_ready(transport);
 	int64_t most = timeout_ms;
-	bool ended = false;
+	bool ended = write_all(transport);
+	CURLMcode code;
 	int running;
 
-	write_all(transport);
 	if (any_opening(transport)) {
 		if (curl_multi_perform(transport->multi, &running) == CURLM_OK)
-			ended = take_openings(transport);
+			ended = take_openings(transport) || ended;
 		watch_openings(transport);
 		/* Others may be let go when the head start is over. */
 		if (!transport->was_up && most > HEAD_START_MS)
@@ -391,11 +424,14 @@ static void smtp_wait(struct transport *transport, int timeout_ms)
 	/* Who can take a message now gets it before the rest of its buffer is written. */
 	if (ended || transport->done != NULL || count_ready(transport) > ready)
 		most = 0;
-	if (curl_multi_poll(transport->multi, transport->fd, set_fds(transport), (int)most, NULL) ==
-	    CURLM_OK) {
-		note_blocked(transport);
-		read_all(transport);
+	code =
+	    curl_multi_poll(transport->multi, transport->fd, set_fds(transport), (int)most, NULL);
+	if (code != CURLM_OK) {
+		lose_all(transport, curl_multi_strerror(code));
+		return;
 	}
+	note_blocked(transport);
+	read_all(transport);
 }
 
 static struct message *smtp_result(struct transport *transport)
@@ -512,6 +548,7 @@ __attribute__((visibility("default"))) const struct transport_kind transport_kin
     .open = smtp_open,
     .ready = smtp_transport_ready,
     .submit = smtp_transport_submit,
+    .withdraw = smtp_withdraw,
     .wait = smtp_wait,
     .result = smtp_result,
     .state = smtp_state,

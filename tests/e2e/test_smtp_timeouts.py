@@ -282,7 +282,7 @@ def test_a_slow_reader_is_no_hang(spool: Spool, fault_server: Servers) -> None:
 
 def test_a_reply_in_slow_pieces(spool: Spool, fault_server: Servers) -> None:
     server = fault_server(answers={"DOT": Dribble(pause=0.05)})
-    aim(spool, server, timeout_dot="1s")
+    aim(spool, server, timeout_dot="4s")
     name = letter(spool)
     event = result(timed(spool, 0, 1, 4))
     assert_sent(spool, name)

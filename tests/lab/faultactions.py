@@ -10,6 +10,7 @@ An answer is
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Union
 
 if TYPE_CHECKING:
@@ -24,6 +25,18 @@ class Action:
 
 
 Answer = Union[None, str, bytes, Action, Callable[["Session"], "Answer"]]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Ends a connection, whatever it is at, when the server has said ("S") or read ("C") COUNT
+    octets: those inside TLS. RESET sends RST; else the client gets to see all that was said, and
+    then the end, with NOTIFY that of TLS too."""
+
+    who: str
+    count: int
+    reset: bool = False
+    notify: bool = False
 
 
 class SessionOver(Exception):
@@ -98,6 +111,22 @@ class Dribble(Action):
         for start in range(0, len(octets), self.size):
             session.write_now(octets[start : start + self.size])
             session.pause(self.pause)
+
+
+class Drip(Action):
+    """Says OCTETS over and over, a piece of SIZE each PAUSE seconds, until the client goes."""
+
+    def __init__(self, octets: bytes, pause: float = 0.1, size: int = 1) -> None:
+        self.octets = octets
+        self.pause = pause
+        self.size = size
+
+    def perform(self, session: "Session", default: bytes) -> None:
+        session.flush()
+        while True:
+            for start in range(0, len(self.octets), self.size):
+                session.write_now(self.octets[start : start + self.size])
+                session.pause(self.pause)
 
 
 class Then(Action):

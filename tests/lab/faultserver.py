@@ -38,7 +38,7 @@ import traceback
 from typing import Callable, Deque, Dict, List, Mapping, Optional, Sequence, Union
 
 from . import net
-from .faultactions import Answer, SessionOver
+from .faultactions import Answer, Cut, SessionOver
 from .faultsession import Chunk, Message, Session, Step
 
 __all__ = ["DEFAULT_EHLO", "Chunk", "FaultServer", "Message", "Session"]
@@ -83,7 +83,8 @@ class FaultServer:
     EHLO are the keywords announced; EHLO_TLS those announced on TLS, by default the same without
     STARTTLS. TLS makes STARTTLS possible (announce it), or with IMPLICIT_TLS starts at once. USERS
     maps user to password for AUTH; None takes any. LATENCY holds back every write for that many
-    seconds, so the number of round trips shows in a run's time.
+    seconds, so the number of round trips shows in a run's time. CUT ends each connection where it
+    says. Of connections no more than ACCEPT_MAX are taken: the system refuses the others.
     """
 
     def __init__(
@@ -99,6 +100,8 @@ class FaultServer:
         require_auth: bool = False,
         latency: float = 0.0,
         keep_chunks: bool = True,
+        cut: Optional[Cut] = None,
+        accept_max: Optional[int] = None,
     ) -> None:
         self.ehlo = list(ehlo)
         if ehlo_tls is None:
@@ -110,6 +113,8 @@ class FaultServer:
         self.require_auth = require_auth
         self.latency = latency
         self.keep_chunks = keep_chunks
+        self.cut = cut
+        self._accept_max = accept_max
         self.sessions: List[Session] = []
         self.stopping = threading.Event()
         self.bugs: List[str] = []  # exceptions of this server or of a test's callables
@@ -121,6 +126,7 @@ class FaultServer:
         for event, choices in (answers or {}).items():
             self.answer(event, choices)
         self._accepting = False
+        self._refusing = False
         self._threads: List[threading.Thread] = []
         self._listener = net.listener()
         self.port = int(self._listener.getsockname()[1])
@@ -203,14 +209,18 @@ class FaultServer:
     def stop(self) -> None:
         self.stopping.set()
         for sock in [self._listener, *(session.sock for session in self.sessions)]:
-            try:
-                # The plain method: that of SSLSocket takes the TLS state from under its thread.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            except OSError:
-                pass  # closed already
+            self._shut(sock)
         for thread in self._threads:
             thread.join(10)
         self._listener.close()
+
+    @staticmethod
+    def _shut(sock: socket.socket) -> None:
+        try:
+            # The plain method: that of SSLSocket takes the TLS state from under its thread.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        except OSError:
+            pass  # closed already
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
@@ -221,6 +231,10 @@ class FaultServer:
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         while not self.stopping.is_set():
+            if len(self.sessions) == self._accept_max:
+                self._refusing = True
+                self._shut(self._listener)
+                return
             poll.poll()
             self._accepting = True
             try:
@@ -239,7 +253,7 @@ class FaultServer:
             return not any(thread.is_alive() for thread in self._threads)
         waiting = select.poll()
         waiting.register(self._listener, select.POLLIN)
-        if waiting.poll(0) or self._accepting:
+        if self._accepting or (waiting.poll(0) and not self._refusing):
             return False
         return all(session.is_quiet() for session in list(self.sessions))
 

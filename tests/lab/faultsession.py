@@ -12,6 +12,7 @@ import select
 import socket
 import ssl
 import struct
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Deque, Dict, List, NamedTuple, Optional, Tuple
@@ -25,6 +26,7 @@ Step = Tuple[Optional[str], Answer]
 
 LAST_IN_GROUP = ("EHLO", "HELO", "DATA", "QUIT", "NOOP", "STARTTLS", "AUTH")
 READ_SIZE = 1 << 18
+LEAVE_SECONDS = 5  # for a client to see that the connection is over
 COMMAND_MAX = 512 + 10 + 500  # RFC 5321, with room for SIZE, BODY, SMTPUTF8 and a SASL response
 
 
@@ -93,6 +95,7 @@ class Session:
         self._unsent = bytearray()
         self._said = bytearray()
         self._script: Deque[Step] = collections.deque()
+        self._passed = {"S": 0, "C": 0}
         self._idle = False
         self._hanging = False
         self._descriptor = sock.fileno()
@@ -147,9 +150,46 @@ class Session:
         return octets
 
     def write_now(self, octets: bytes) -> None:
+        octets = octets[: self._room("S")]
         # First the record: who has read the octets may look for them there.
         self._record("S", octets)
-        self.sock.sendall(octets)
+        if octets:
+            self.sock.sendall(octets)
+        if self._room("S") == 0:
+            self._cut_off()
+
+    def _room(self, who: str) -> int:
+        """How many octets of WHO may still pass."""
+        cut = self.server.cut
+        return cut.count - self._passed[who] if cut and cut.who == who else sys.maxsize
+
+    def _cut_off(self) -> None:
+        cut = self.server.cut
+        if cut and cut.reset:
+            self.reset()
+        else:
+            self._leave_to_read(bool(cut and cut.notify))
+        raise SessionOver("cut")
+
+    def _leave_to_read(self, notify: bool) -> None:
+        """Ends what is said, and takes no notice of what is still sent: no RST destroys words that
+        the client has not read yet."""
+        if notify and isinstance(self.sock, ssl.SSLSocket):
+            self.sock.settimeout(0)
+            try:
+                self.sock.unwrap()
+            except (OSError, ValueError):
+                pass  # the peer's own need not be there
+        end = time.monotonic() + LEAVE_SECONDS
+        try:
+            # The plain methods: what comes now is not even decrypted.
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+            while time.monotonic() < end:
+                if self._poll.poll(100) and not socket.socket.recv(self.sock, READ_SIZE):
+                    break
+        except OSError:
+            pass  # gone
+        self.sock.close()
 
     def flush(self) -> None:
         if self._unsent:
@@ -162,6 +202,7 @@ class Session:
             raise SessionOver("server stopped")
 
     def _record(self, who: str, octets: bytes) -> None:
+        self._passed[who] += len(octets)
         if self.server.keep_chunks:
             self.chunks.append(Chunk(who, octets, time.monotonic()))
 
@@ -184,8 +225,10 @@ class Session:
 
     def _fill(self) -> None:
         self.flush()
+        if self._room("C") == 0:
+            self._cut_off()
         self._wait_readable()
-        octets = self.sock.recv(READ_SIZE)
+        octets = self.sock.recv(min(READ_SIZE, self._room("C")))
         if not octets:
             raise SessionOver("closed by the client")
         self._record("C", octets)
@@ -301,7 +344,8 @@ class Session:
         if self.server.implicit_tls:
             self._start_tls()
         self._event("CONNECT", "", b"220 lab.example ESMTP\r\n")
-        if self._has_more():
+        # Unless it is out already, and an EHLO may be the answer to it.
+        if self._unsent and self._has_more():
             self.violation("spoke before the greeting")
         while True:
             self._speak_unasked()

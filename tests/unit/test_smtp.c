@@ -106,7 +106,7 @@ static struct message *submit(struct talk *talk, const char *text)
 }
 
 /* All that may be written now. */
-static const char *output(struct talk *talk)
+static size_t unwritten(struct talk *talk)
 {
 	size_t len = 0;
 	size_t n;
@@ -119,6 +119,23 @@ static const char *output(struct talk *talk)
 		len += n;
 	} while (n > 0);
 	talk->out[len] = '\0';
+	return len;
+}
+
+/* The same, and it is written. */
+static const char *output(struct talk *talk)
+{
+	smtp_written(&talk->smtp, unwritten(talk));
+	return talk->out;
+}
+
+/* Writes SIZE bytes at most. */
+static const char *output_some(struct talk *talk, size_t size)
+{
+	const size_t n = smtp_output(&talk->smtp, talk->out, size);
+
+	smtp_written(&talk->smtp, n);
+	talk->out[n] = '\0';
 	return talk->out;
 }
 
@@ -525,7 +542,7 @@ static struct message *reach_mid_body(struct talk *talk)
 	message = submit(talk, text);
 	assert_says(talk, MAIL RCPT("b") DATA);
 	say(talk, "250 Ok\r\n250 Ok\r\n354 Go on\r\n");
-	assert_true(smtp_output(&talk->smtp, talk->out, SMTP_COMMAND_MAX) > 0);
+	assert_string_not_equal(output_some(talk, SMTP_COMMAND_MAX), "");
 	assert_int_equal(smtp_phase(&talk->smtp), SMTP_BLOCK);
 	assert_false(smtp_ready(&talk->smtp));
 	text[len] = '\0';
@@ -559,6 +576,139 @@ static void reply_before_the_dot(void **state)
 										      : "421"));
 		assert_int_equal(talk->smtp.end, SMTP_LOST);
 	}
+}
+
+/* ---- replies to what was not written yet ---- */
+
+/* The commands of a session, each with the right reply; a message that is refused is before it. */
+static const struct exchange {
+	const char *command;
+	const char *reply;
+	bool begun; /* its DATA phase */
+} exchanges[] = {
+    {"RSET\r\n", "250 Ok\r\n", false},
+    {MAIL, "250 Ok\r\n", false},
+    {RCPT("b"), "250 Ok\r\n", false},
+    {RCPT("c"), "250 Ok\r\n", false},
+    {DATA, "354 Go on\r\n", false},
+    {BODY, "250 Queued\r\n", true},
+};
+
+#define EXCHANGES (sizeof exchanges / sizeof exchanges[0])
+
+/* Up to a message before whose MAIL stands a RSET. */
+static struct message *reach_rset(struct talk *talk, struct smtp_offer offer)
+{
+	struct message *refused, *message;
+
+	begin(talk, offer);
+	refused = submit(talk, LETTER);
+	converse(talk, &(struct codes){250, {250, 250}, 451, 250});
+	assert_finished(talk, refused, MESSAGE_SETTLED);
+	message = submit(talk, PAIR);
+	message_close(refused);
+	return message;
+}
+
+static void assert_not_believed(
+    struct talk *talk, const struct message *message, const struct exchange *exchange)
+{
+	assert_int_equal(talk->smtp.end, SMTP_LOST);
+	assert_ptr_equal(smtp_finished(&talk->smtp), message);
+	assert_int_equal(message->verdict, exchange->begun ? MESSAGE_SETTLED : MESSAGE_UNTRIED);
+	assert_false(message->in_doubt);
+	for (size_t i = 0; i < 2; i++)
+		assert_recipient(message, i, exchange->begun ? RECIPIENT_DEFERRED : RECIPIENT_TODO,
+		    exchange->begun ? "4.4.2" : "", NULL);
+}
+
+/* The last byte of each command is missing when its reply comes. */
+static void early_replies_in_lock_step(void **state)
+{
+	struct talk *talk = *state;
+
+	for (size_t early = 0; early < EXCHANGES; early++) {
+		struct message *message = reach_rset(talk, LOCK_STEP);
+
+		for (size_t i = 0; i < early; i++) {
+			assert_says(talk, exchanges[i].command);
+			say(talk, exchanges[i].reply);
+		}
+		smtp_written(&talk->smtp, unwritten(talk) - 1);
+		assert_string_equal(talk->out, exchanges[early].command);
+		say(talk, exchanges[early].reply);
+		assert_not_believed(talk, message, &exchanges[early]);
+		message_close(message);
+	}
+}
+
+/* As before, with all that may go out given out before. */
+static void early_replies_pipelined(void **state)
+{
+	struct talk *talk = *state;
+
+	for (size_t early = 0; early < EXCHANGES; early++) {
+		struct message *message = reach_rset(talk, PIPELINED);
+		size_t written = 0;
+
+		if (exchanges[early].begun) {
+			(void)output(talk);
+			for (size_t i = 0; i < early; i++)
+				say(talk, exchanges[i].reply);
+		}
+		(void)unwritten(talk);
+		for (size_t i = exchanges[early].begun ? early : 0; i <= early; i++)
+			written += strlen(exchanges[i].command);
+		smtp_written(&talk->smtp, written - 1);
+		for (size_t i = exchanges[early].begun ? early : 0; i <= early; i++)
+			say(talk, exchanges[i].reply);
+		assert_not_believed(talk, message, &exchanges[early]);
+		message_close(message);
+	}
+}
+
+/* The 250 behind the 250 of the dot is not that of the next message's MAIL. */
+static void two_replies_to_the_dot(void **state)
+{
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	begin(talk, PIPELINED);
+	first = submit(talk, LETTER);
+	(void)output(talk);
+	say(talk, "250 Ok\r\n250 Ok\r\n354 Go on\r\n");
+	(void)output(talk);
+	second = submit(talk, LETTER);
+	(void)unwritten(talk);
+	say(talk, "250 Queued\r\n250 Queued\r\n");
+	assert_finished(talk, first, MESSAGE_SETTLED);
+	assert_recipient(first, 0, RECIPIENT_DONE, "", "250 Queued");
+	assert_finished(talk, second, MESSAGE_UNTRIED);
+	assert_int_equal(talk->smtp.end, SMTP_LOST);
+}
+
+static void early_reply_to_quit(void **state)
+{
+	struct talk *talk = *state;
+
+	begin(talk, PIPELINED);
+	smtp_quit(&talk->smtp);
+	(void)unwritten(talk);
+	say(talk, "221 Bye\r\n");
+	assert_int_equal(talk->smtp.end, SMTP_LOST);
+}
+
+static void replies_are_counted(void **state)
+{
+	struct talk *talk = *state;
+
+	begin(talk, PIPELINED);
+	(void)submit(talk, LETTER);
+	(void)output(talk);
+	say(talk, "250-Ok\r\n250-Ok\r\n250 O");
+	assert_int_equal(talk->smtp.replies, 0);
+	say(talk, "k\r\n250 Ok\r\n");
+	assert_int_equal(talk->smtp.replies, 2);
 }
 
 static void file_that_shrinks(void **state)
@@ -688,8 +838,8 @@ static void mail_refused_while_recipients_go_out(void **state)
 	begin(talk, PIPELINED);
 	message = submit(talk, text);
 	free(text);
-	talk->out[smtp_output(&talk->smtp, talk->out, SMTP_COMMAND_MAX + 100)] = '\0';
-	for (const char *at = talk->out; (at = strstr(at, "RCPT")) != NULL; at++)
+	for (const char *at = output_some(talk, SMTP_COMMAND_MAX + 100);
+	     (at = strstr(at, "RCPT")) != NULL; at++)
 		asked++;
 	assert_in_range(asked, 2, 99);
 	say(talk, "550 5.7.1 Not you\r\n");
@@ -941,6 +1091,11 @@ int main(void)
 	    TEST(unsolicited_reply),
 	    TEST(unsolicited_421_after_work_is_a_close),
 	    TEST(lost_in_the_body_is_no_doubt),
+	    TEST(early_replies_in_lock_step),
+	    TEST(early_replies_pipelined),
+	    TEST(two_replies_to_the_dot),
+	    TEST(early_reply_to_quit),
+	    TEST(replies_are_counted),
 	    TEST(reply_before_the_dot),
 	    TEST(file_that_shrinks),
 	    TEST(lone_dot_after_354_for_nobody),
