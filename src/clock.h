@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#define CLOCK_SLACK 3600 /* seconds by which the clocks of two hosts may differ */
+
 int64_t clock_now(void);       /* epoch seconds, UTC */
 int64_t clock_now_us(void);    /* epoch microseconds, UTC */
 int64_t clock_monotonic(void); /* milliseconds since some start */

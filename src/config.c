@@ -16,6 +16,8 @@
 #define PASSWORD_MAX	1024 /* bytes, without its newline */
 #define CONNECTIONS_MAX 100
 #define TIMEOUT_MAX	3600 /* seconds */
+#define CLAIM_MIN	10   /* seconds */
+#define CLAIM_MAX	86400
 #define COUNT(array)	(sizeof(array) / sizeof(array)[0])
 
 static const char NOT_ABSOLUTE[] = "must be an absolute path, starting with '/'";
@@ -156,6 +158,21 @@ static int fill_retry(const struct confparse_section *top, struct retry *retry)
 	return 0;
 }
 
+static int fill_sharing(const struct confparse_section *top, struct config *config)
+{
+	static const char *const answers[] = {"false", "true", NULL};
+	unsigned shared;
+
+	if (choose(top, "shared_spool", answers, &shared))
+		return -1;
+	config->shared_spool = shared == 1;
+	if (!units_duration(cfg_getstr(top->cfg, "claim"), &config->claim) ||
+	    config->claim < CLAIM_MIN || config->claim > CLAIM_MAX)
+		return fail_value(
+		    top, "claim", 0, "must be a duration of 10s to 1d, such as \"10m\" or \"1h\"");
+	return 0;
+}
+
 static int fill_top(const struct confparse_section *top, struct config *config)
 {
 	if (check_values(top) || fill_spool(top, config) || fill_retry(top, &config->retry))
@@ -164,7 +181,7 @@ static int fill_top(const struct confparse_section *top, struct config *config)
 		return fail_value(top, "keep_sent", 0,
 		    "must be a duration up to 36500d, such as \"12h\" or \"7d\", or \"0\" to "
 		    "remove a message once it is sent");
-	return 0;
+	return fill_sharing(top, config);
 }
 
 static int fill_url(

@@ -51,6 +51,8 @@ struct config {
 	char *spool; /* an absolute path */
 	struct retry retry;
 	int64_t keep_sent;	    /* seconds; 0: a message is removed once it is sent */
+	bool shared_spool;	    /* other runs, on this host or others, drain it too */
+	int64_t claim;		    /* seconds that a claim holds */
 	struct relay_config *relay; /* in the file's order, at least one with CONFIG_SEND */
 	size_t relay_count;
 };

@@ -48,6 +48,8 @@ static const cfg_opt_t TOP_OPTIONS[] = {
     CFG_STR("spool", "/var/spool/maildrain", CFGF_NONE),
     CFG_STR_LIST("retry", "{1m, 5m, 15m, 1h, 3h, 6h, 12h, 24h}", CFGF_NONE),
     CFG_STR("keep_sent", "7d", CFGF_NONE),
+    CFG_STR("shared_spool", "false", CFGF_NONE),
+    CFG_STR("claim", "1h", CFGF_NONE),
     {.name = "relay", .type = CFGT_SEC, .flags = CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES},
     {.name = MESSAGE_OPTION, .type = CFGT_PTR},
     CFG_END(),

@@ -10,6 +10,7 @@
 
 struct collection {
 	struct queue queue;
+	const struct retry *retry;
 	int64_t now;
 	struct error *err;
 };
@@ -21,7 +22,8 @@ static int collect(void *context, const char *name, unsigned char type)
 
 	if (scan_foreign(name, type) != NULL || !entry_parse(name, &entry))
 		return 0;
-	if (entry.not_before > collection->now || scan_has_expired(&entry))
+	if (entry_has_class(&entry, '2') || scan_has_expired(&entry) ||
+	    !scan_is_due(collection->retry, &entry, collection->now))
 		return 0;
 	if (queue_add(&collection->queue, &entry))
 		return 0;
@@ -61,9 +63,9 @@ static void say(const struct spool *spool, struct message *message, const char *
 	(void)printf("\n");
 }
 
-int dry_run(const struct spool *spool, struct error *err)
+int dry_run(const struct spool *spool, const struct retry *retry, struct error *err)
 {
-	struct collection collection = {.now = clock_now(), .err = err};
+	struct collection collection = {.retry = retry, .now = clock_now(), .err = err};
 	struct message message;
 	const char *name;
 	const int result = spool_each(spool, spool->dir[SPOOL_NEW], collect, &collection, err);

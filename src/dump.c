@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "dump.h"
 
@@ -520,6 +521,13 @@ static bool read_offset(const char *at, size_t len, uint64_t *value)
 	}
 	*value = sum;
 	return true;
+}
+
+int64_t dump_name_time(const char *name)
+{
+	struct tm tm = {.tm_isdst = -1};
+
+	return strptime(name, "%Y%m%d-%H%M%S", &tm) != NULL ? (int64_t)mktime(&tm) : 0;
 }
 
 enum dump_name dump_name_parse(const char *name, uint64_t *offset)

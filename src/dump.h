@@ -120,4 +120,7 @@ enum dump_name {
  */
 enum dump_name dump_name_parse(const char *name, uint64_t *offset);
 
+/* When Django began the dump NAME, which is the name of one: epoch seconds, in local time. */
+int64_t dump_name_time(const char *name);
+
 #endif

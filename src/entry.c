@@ -7,7 +7,7 @@
 #define PID_LIMIT  INT32_MAX
 
 /* In the order in which they stand in a name. */
-enum key { KEY_A, KEY_C, KEY_E, KEY_P, KEY_T, KEY_X, KEYS, KEY_NONE = KEYS };
+enum key { KEY_A, KEY_C, KEY_E, KEY_O, KEY_P, KEY_T, KEY_X, KEYS, KEY_NONE = KEYS };
 
 /* One "KEY=VALUE", or whatever stands between two commas. */
 struct field {
@@ -92,7 +92,7 @@ static bool status_is_valid(const char *text, size_t len)
 {
 	size_t subject, detail;
 
-	if (len < 5 || (text[0] != '4' && text[0] != '5') || text[1] != '.')
+	if (len < 5 || strchr("245", text[0]) == NULL || text[1] != '.')
 		return false;
 	subject = status_part(text + 2, len - 2);
 	if (subject == 0 || 2 + subject >= len || text[2 + subject] != '.')
@@ -129,6 +129,8 @@ static enum key field_key(const struct field *field)
 		return KEY_C;
 	case 'E':
 		return KEY_E;
+	case 'O':
+		return KEY_O;
 	case 'P':
 		return KEY_P;
 	case 'T':
@@ -188,6 +190,9 @@ static enum key field_read(const struct field *field, struct entry *entry)
 	case KEY_E:
 		parsed = read_status(entry, value, len);
 		break;
+	case KEY_O:
+		parsed = number_parse(value, len, INT64_MAX, &entry->offset);
+		break;
 	case KEY_P:
 		parsed = read_unsigned(&entry->priority, value, len, 9);
 		break;
@@ -216,6 +221,9 @@ static void field_clear(struct entry *entry, enum key key)
 		break;
 	case KEY_E:
 		entry->status[0] = '\0';
+		break;
+	case KEY_O:
+		entry->offset = 0;
 		break;
 	case KEY_P:
 		entry->priority = ENTRY_PRIORITY_DEFAULT;
@@ -316,6 +324,8 @@ static bool fields_own_key(struct fields *fields, const struct entry *entry, enu
 		fields_own(fields, 'C', entry->claim, entry->claim_len);
 	else if (key == KEY_E && entry->status[0] != '\0')
 		fields_own(fields, 'E', entry->status, strlen(entry->status));
+	else if (key == KEY_O && entry->offset != 0)
+		fields_own_number(fields, 'O', entry->offset);
 	else if (key == KEY_P && entry->priority != ENTRY_PRIORITY_DEFAULT)
 		fields_own_number(fields, 'P', entry->priority);
 	else if (key == KEY_T && entry->not_before != 0)

@@ -27,11 +27,12 @@ struct entry {
 	size_t unique_len;  /* UNIQUE is name[0..unique_len) */
 	unsigned attempts;  /* A; 0 when absent */
 	unsigned priority;  /* P, 0 (first) to 9 (last); ENTRY_PRIORITY_DEFAULT when absent */
+	int64_t offset;	    /* O, of a dump: bytes that are imported; 0 when absent */
 	int64_t not_before; /* T, epoch seconds; 0 when absent */
 	int64_t expires;    /* X, epoch seconds; 0 when absent: never */
 	const char *claim;  /* C, HOST-PID; not NUL-terminated; NULL when absent */
 	size_t claim_len;
-	char status[12];   /* E, an RFC 3463 code with class 4 or 5; "" when absent */
+	char status[12];   /* E, an RFC 3463 code; "" when absent */
 	const char *flags; /* what follows ":2,", up to the final NUL; NULL when absent */
 };
 
@@ -64,7 +65,7 @@ int64_t entry_birth(const struct entry *entry);
 /* Whether the claim of ENTRY names HOST; *PID gets its process. False without a claim. */
 bool entry_claimed_by_host(const struct entry *entry, const char *host, long *pid);
 
-/* Whether E is set and its class is '4' or '5', as CLASS asks. */
+/* Whether E is set and its class is '2', '4' or '5', as CLASS asks. */
 bool entry_has_class(const struct entry *entry, char class);
 
 #endif

@@ -20,7 +20,7 @@ static size_t error_write(struct error *err, const char *format, va_list args)
 
 static int error_status_of(int number)
 {
-	return number == EACCES || number == EPERM || number == EROFS ? EX_NOPERM : EX_IOERR;
+	return number == EACCES || number == EPERM ? EX_NOPERM : EX_IOERR;
 }
 
 void error_set(struct error *err, int status, const char *format, ...)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "dump.h"
 #include "import.h"
 #include "io.h"
@@ -17,6 +18,7 @@
 
 struct import {
 	struct spool *spool;
+	const struct claims *claims;
 	int64_t now;
 	import_note *note;
 	void *context;
@@ -28,7 +30,9 @@ struct import {
 struct source {
 	int fd;
 	char name[ENTRY_NAME_MAX + 1]; /* its present one */
-	uint64_t recorded;	       /* the offset in its name */
+	struct entry entry;	       /* parsed from name; its offset says what is imported */
+	bool claimed;		       /* by this run */
+	bool cut_short;		       /* a run has died over its next record */
 	struct stat st;
 	struct dump dump;
 };
@@ -56,6 +60,11 @@ static bool import_full(const struct import *import)
 	return import->counts->imported + import->counts->failed >= IMPORT_RECORDS_MAX;
 }
 
+static uint64_t source_recorded(const struct source *source)
+{
+	return (uint64_t)source->entry.offset;
+}
+
 static uint64_t source_size(const struct source *source)
 {
 	return (uint64_t)source->st.st_size;
@@ -67,15 +76,44 @@ static bool source_idle(const struct import *import, const struct source *source
 	return import->now - (int64_t)source->st.st_mtim.tv_sec >= seconds;
 }
 
+/* Whether the last record may be taken as whole. A date of a wrong clock is nobody's who writes
+ * now. */
+static bool source_settled(const struct import *import, const struct source *source)
+{
+	return source_idle(import, source, IMPORT_SETTLE_SECONDS) ||
+	       (int64_t)source->st.st_mtim.tv_sec - import->now > CLOCK_SLACK;
+}
+
+/* Takes over NAME; false when it is none for an entry, which no dump of Django's has. */
+static bool source_named(struct source *source, const char *name)
+{
+	(void)snprintf(source->name, sizeof(source->name), "%s", name);
+	return entry_parse(source->name, &source->entry);
+}
+
+/* What came of a rename of the dump to TO. */
+static enum step renamed(struct source *source, enum spool_moved moved, const char *to)
+{
+	switch (moved) {
+	case SPOOL_MOVED:
+		return source_named(source, to) ? STEP_ON : STEP_SKIP;
+	case SPOOL_GONE:
+		source->claimed = false;
+		return STEP_SKIP;
+	default:
+		return STEP_FAILED;
+	}
+}
+
+/* Records that all up to OFFSET is imported, under a claim of this run. */
 static enum step advance(struct import *import, struct source *source, uint64_t offset)
 {
 	char to[ENTRY_NAME_MAX + 1];
+	const enum spool_moved moved = spool_dump_advance(import->spool, &source->entry,
+	    (int64_t)offset, claims_until(import->claims), to, import->err);
 
-	if (spool_dump_advance(import->spool, source->name, offset, to, import->err) != 0)
-		return STEP_FAILED;
-	memcpy(source->name, to, sizeof(to));
-	source->recorded = offset;
-	return STEP_ON;
+	source->claimed = source->claimed || moved == SPOOL_MOVED;
+	return renamed(source, moved, to);
 }
 
 /* What the spool refuses for this one dump must not hold up the others. */
@@ -86,14 +124,31 @@ static enum step refused(const struct import *import, const struct source *sourc
 }
 
 /*
- * A name without O is given one before the first message of the dump is in new/: where the rename
- * is not permitted, each run would import that message anew.
+ * The claim stands before the first message of the dump is in new/: where the rename is not
+ * permitted, each run would import that message anew.
  */
-static enum step prove_advance(struct import *import, struct source *source)
+static enum step claim(struct import *import, struct source *source)
 {
-	if (strstr(source->name, ",O=") != NULL || advance(import, source, 0) == STEP_ON)
-		return STEP_ON;
-	return refused(import, source);
+	enum step step = STEP_ON;
+
+	if (!source->claimed)
+		step = advance(import, source, source_recorded(source));
+	return step == STEP_FAILED ? refused(import, source) : step;
+}
+
+/*
+ * Ends the claim, if there is one. Where a record may be imported and not noted it stays, for the
+ * next run to see that.
+ */
+static enum step rest(struct import *import, struct source *source, enum step step)
+{
+	char to[ENTRY_NAME_MAX + 1];
+
+	if (!source->claimed || step == STEP_FAILED)
+		return step;
+	if (spool_dump_rest(import->spool, &source->entry, to, import->err) == SPOOL_ERROR)
+		return refused(import, source);
+	return step;
 }
 
 static enum step copy_failed(const struct import *import, const struct source *source, int error)
@@ -108,14 +163,42 @@ static enum step copy_failed(const struct import *import, const struct source *s
 	return STEP_FAILED;
 }
 
+/* The UNIQUE of the message at START: whenever it is imported, it gets the same. */
+static void name_record(
+    const struct source *source, uint64_t start, char unique[ENTRY_NAME_MAX + 1])
+{
+	(void)snprintf(unique, ENTRY_NAME_MAX + 1,
+	    "%" PRId64 ".M000000P%" PRIu64 "Q%012" PRIu64 ".dump", dump_name_time(source->name),
+	    (uint64_t)source->st.st_ino, start);
+}
+
+/*
+ * Whether the record at START is imported, and only the rename of the dump is missing that says so.
+ * Unless a run has died over it, it can't be.
+ */
+static int is_imported(struct import *import, struct source *source, uint64_t start)
+{
+	char unique[ENTRY_NAME_MAX + 1];
+
+	if (!source->cut_short)
+		return 0;
+	source->cut_short = false;
+	name_record(source, start, unique);
+	return spool_has_unique(import->spool, unique, import->err);
+}
+
 /* Puts a draft with the message of RECORD where it belongs. */
 static enum step file_record(
-    struct import *import, const struct source *source, const struct dump_record *record)
+    struct import *import, struct source *source, const struct dump_record *record)
 {
 	struct spool_draft draft;
+	const int found = is_imported(import, source, record->start);
 
+	if (found != 0)
+		return found == 1 ? STEP_ON : STEP_FAILED;
 	if (spool_draft_open(import->spool, &draft, import->err) != 0)
 		return STEP_FAILED;
+	name_record(source, record->start, draft.target);
 	if (io_copy(source->fd, record->start, record->end, draft.fd) != 0) {
 		int error = errno;
 
@@ -133,14 +216,14 @@ static enum step file_record(
 	import->counts->failed++;
 	tell(import, source->name,
 	    "bytes %" PRIu64 " to %" PRIu64 " are not sent but kept as failed/%s…: the record %s",
-	    record->start, record->end, draft.name, dump_doubt_text(record->doubt));
+	    record->start, record->end, draft.target, dump_doubt_text(record->doubt));
 	return STEP_ON;
 }
 
 static enum step take_record(
     struct import *import, struct source *source, const struct dump_record *record)
 {
-	enum step step = prove_advance(import, source);
+	enum step step = claim(import, source);
 
 	if (step == STEP_ON)
 		step = file_record(import, source, record);
@@ -192,7 +275,7 @@ static enum step take_last(struct import *import, struct source *source)
 {
 	struct dump_record record;
 
-	if (!source_idle(import, source, IMPORT_SETTLE_SECONDS) || has_grown(source))
+	if (!source_settled(import, source) || has_grown(source))
 		return STEP_SKIP;
 	if (dump_last(&source->dump, &record))
 		return take_record(import, source, &record);
@@ -200,9 +283,15 @@ static enum step take_last(struct import *import, struct source *source)
 }
 
 /* What is left is no whole record, and nobody will complete it. */
-static enum step give_up(struct import *import, const struct source *source)
+static enum step give_up(struct import *import, struct source *source)
 {
-	if (spool_dump_give_up(import->spool, source->name, import->err) != 0)
+	const enum spool_moved moved =
+	    spool_dump_give_up(import->spool, &source->entry, import->err);
+
+	source->claimed = false;
+	if (moved == SPOOL_GONE)
+		return STEP_SKIP;
+	if (moved != SPOOL_MOVED)
 		return refused(import, source);
 	import->counts->failed++;
 	tell(import, source->name,
@@ -215,8 +304,8 @@ static enum step give_up(struct import *import, const struct source *source)
 static enum step finish(struct import *import, struct source *source)
 {
 	if (dump_between(&source->dump)) {
-		if (source->recorded == source->dump.start ||
-		    advance(import, source, source->dump.start) == STEP_ON)
+		if (source_recorded(source) == source->dump.start ||
+		    advance(import, source, source->dump.start) != STEP_FAILED)
 			return STEP_ON;
 		return refused(import, source);
 	}
@@ -229,13 +318,13 @@ static enum step read_source(struct import *import, struct source *source)
 {
 	enum step step;
 
-	dump_init(&source->dump, source->recorded);
+	dump_init(&source->dump, source_recorded(source));
 	step = take_records(import, source);
 	if (step == STEP_ON)
 		step = take_last(import, source);
 	if (step == STEP_ON)
 		step = finish(import, source);
-	return step;
+	return rest(import, source, step);
 }
 
 /* Why the file is nothing that Django has written here, or NULL. */
@@ -247,7 +336,7 @@ static const char *fault_of(const struct source *source)
 		return "is no regular file; it is left alone";
 	if (source->st.st_nlink > 1)
 		return "has more than one name (hard links); it is left alone until one is left";
-	if (source_size(source) < source->recorded)
+	if (source_size(source) < source_recorded(source))
 		return "is shorter than the O= in its name says; it is left alone, correct the "
 		       "name";
 	return NULL;
@@ -297,6 +386,31 @@ static enum step open_source(struct import *import, struct source *source)
 	return step;
 }
 
+/*
+ * A dump that is fully imported goes when nobody has written for SPOOL_STALE_SECONDS, and a run has
+ * said so that long ago: one look at a clock that may be wrong is not enough, Django may still have
+ * it open.
+ */
+static enum step retire(struct import *import, struct source *source)
+{
+	const int64_t until = import->now + SPOOL_STALE_SECONDS;
+	const int64_t doomed = source->entry.claim == NULL ? source->entry.not_before : 0;
+	char to[ENTRY_NAME_MAX + 1];
+
+	if (!source_idle(import, source, SPOOL_STALE_SECONDS))
+		return STEP_ON;
+	if (doomed == 0 || doomed > until) {
+		if (spool_dump_doom(import->spool, &source->entry, until, to, import->err) ==
+		    SPOOL_ERROR)
+			return refused(import, source);
+		return STEP_ON;
+	}
+	if (doomed <= import->now &&
+	    spool_dump_remove(import->spool, source->name, import->err) != 0)
+		return refused(import, source);
+	return STEP_ON;
+}
+
 /* Most dumps are fully imported and wait for their end: one look at the size, and no open. */
 static enum step import_source(struct import *import, struct source *source)
 {
@@ -307,20 +421,17 @@ static enum step import_source(struct import *import, struct source *source)
 	step = inspect(import, source);
 	if (step != STEP_ON)
 		return step;
-	if (source_size(source) > source->recorded)
+	if (source_size(source) > source_recorded(source))
 		return open_source(import, source);
-	if (!source_idle(import, source, SPOOL_STALE_SECONDS))
-		return STEP_ON;
-	if (spool_dump_remove(import->spool, source->name, import->err) != 0)
-		return refused(import, source);
-	return STEP_ON;
+	return retire(import, source);
 }
 
 static enum step import_name(struct import *import, const char *name)
 {
 	struct source source = {.fd = -1};
+	uint64_t offset;
 
-	switch (dump_name_parse(name, &source.recorded)) {
+	switch (dump_name_parse(name, &offset)) {
 	case DUMP_NAME_OTHER:
 		return STEP_ON;
 	case DUMP_NAME_BAD:
@@ -330,7 +441,11 @@ static enum step import_name(struct import *import, const char *name)
 	case DUMP_NAME_GOOD:
 		break;
 	}
-	(void)snprintf(source.name, sizeof(source.name), "%s", name);
+	if (!source_named(&source, name) ||
+	    (source.entry.claim != NULL &&
+		!claims_over(import->claims, &source.entry, import->now, false)))
+		return STEP_ON;
+	source.cut_short = source.entry.claim != NULL;
 	return import_source(import, &source);
 }
 
@@ -354,10 +469,10 @@ static enum step import_all(struct import *import, DIR *dir)
 	return step;
 }
 
-int import_dumps(struct spool *spool, int64_t now, import_note *note, void *context,
+int import_dumps(struct spool *spool, const struct claims *claims, import_note *note, void *context,
     struct import_counts *counts, struct error *err)
 {
-	struct import import = {spool, now, note, context, counts, err};
+	struct import import = {spool, claims, clock_now(), note, context, counts, err};
 	int fd = openat(spool->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
 	enum step step;

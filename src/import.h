@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "claims.h"
 #include "error.h"
 #include "spool.h"
 
@@ -35,12 +36,13 @@ struct import_counts {
 };
 
 /*
- * Imports what is whole at NOW. Without dumps this is one readdir of the root. Dumps that are no
- * plain files of one name, or that can't be read or renamed, are told and left alone.
- * Returns 0; or -1 with ERR when the spool fails: what COUNTS says is done all the same, and a run
- * may go on to send it.
+ * Imports what is whole now. Each dump is claimed, through CLAIMS, before the first of its messages
+ * is taken, so that two runs on one spool never take the same. Without dumps this is one readdir of
+ * the root. Dumps that are no plain files of one name, or that can't be read or renamed, are told
+ * and left alone. Returns 0; or -1 with ERR when the spool fails: what COUNTS says is done all the
+ * same, and a run may go on to send it.
  */
-int import_dumps(struct spool *spool, int64_t now, import_note *note, void *context,
+int import_dumps(struct spool *spool, const struct claims *claims, import_note *note, void *context,
     struct import_counts *counts, struct error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* maildrain: commands and options. */
 #include <confuse.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,9 +65,11 @@ static int usage_error(const char *what, const char *which)
 	return EX_USAGE;
 }
 
+typedef int look_at(
+    const struct spool *spool, const struct config *config, bool all, struct error *err);
+
 /* Opens the spool that the config names, for those who only look. */
-static int inspect(
-    const struct options *options, int (*look)(const struct spool *, bool, struct error *))
+static int inspect(const struct options *options, look_at *look)
 {
 	struct config config;
 	struct spool spool;
@@ -79,17 +82,18 @@ static int inspect(
 		config_free(&config);
 		return complain(&err);
 	}
-	if (look(&spool, options->all, &err) == -1)
+	if (look(&spool, &config, options->all, &err) == -1)
 		status = complain(&err);
 	spool_close(&spool);
 	config_free(&config);
 	return status;
 }
 
-static int look_dry(const struct spool *spool, bool all, struct error *err)
+static int look_dry(
+    const struct spool *spool, const struct config *config, bool all, struct error *err)
 {
 	(void)all;
-	return dry_run(spool, err);
+	return dry_run(spool, &config->retry, err);
 }
 
 static int command_run(const struct options *options)
@@ -152,8 +156,10 @@ static int command_verify(const struct options *options)
 	return status;
 }
 
-static int look_status(const struct spool *spool, bool all, struct error *err)
+static int look_status(
+    const struct spool *spool, const struct config *config, bool all, struct error *err)
 {
+	(void)config;
 	(void)all;
 	return status_show(spool, err);
 }
@@ -163,9 +169,16 @@ static int command_status(const struct options *options)
 	return inspect(options, look_status);
 }
 
+static int look_list(
+    const struct spool *spool, const struct config *config, bool all, struct error *err)
+{
+	(void)config;
+	return status_list(spool, all, err);
+}
+
 static int command_list(const struct options *options)
 {
-	return inspect(options, status_list);
+	return inspect(options, look_list);
 }
 
 static int version(void)
@@ -263,6 +276,8 @@ int main(int argc, char **argv)
 
 	if (status != -1)
 		return flush(status);
+	/* A limit on the size of files shall be an error of write(2), not the end. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	if (optind == argc) {
 		usage(stderr);
 		return EX_USAGE;

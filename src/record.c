@@ -7,6 +7,9 @@
 
 #include "clock.h"
 
+#define UNRECORDED "5.3.0" /* of who was not served, because the spool could not take who was */
+#define LINE_ROOM  1024	   /* bytes that the line of a recipient may need more than it has */
+
 static const char *const event_of[] = {
     [RECIPIENT_TODO] = "untried",
     [RECIPIENT_DONE] = "sent",
@@ -45,7 +48,7 @@ static void log_recipient(struct record *record, const struct message *message,
 	log_number(log, "size", (int64_t)message->size.wire);
 	if (recipient->state != RECIPIENT_DONE)
 		log_text(log, "status", recipient->status);
-	if (message->in_doubt && recipient->state == RECIPIENT_DEFERRED)
+	if (message->in_doubt && strcmp(recipient->status, "4.4.2") == 0)
 		log_text(log, "duplicate", "possible");
 	log_text(log, "reply", recipient->reply);
 	log_end(log);
@@ -82,32 +85,91 @@ static const char *first_status(
 	return otherwise;
 }
 
-/* Writes the recipients' states into the file: a new one takes the claimed name's place. */
-static int rewrite(struct record *record, const struct message *message, struct error *err)
+/* The status for the name of a failed message: that a person is needed goes before the relay's. */
+static const char *failed_status(const struct envelope *envelope)
+{
+	for (size_t i = 0; i < envelope->count; i++)
+		if (strcmp(envelope->recipient[i].status, UNRECORDED) == 0)
+			return UNRECORDED;
+	return first_status(envelope, RECIPIENT_FAILED, "5.0.0");
+}
+
+int record_reserve(struct record *record, struct message *message, struct error *err)
+{
+	const uint64_t count = message->envelope.count;
+
+	if (count < 2)
+		return 0;
+	return spool_draft_reserve(
+	    record->spool, &message->draft, message->file_size + count * LINE_ROOM, err);
+}
+
+void record_unreserve(struct record *record, struct message *message)
+{
+	if (message->draft.fd != -1)
+		spool_draft_abandon(record->spool, &message->draft);
+}
+
+/* Writes the recipients' states into the file: DRAFT takes the claimed name's place. */
+static enum spool_moved write_states(struct record *record, const struct message *message,
+    struct spool_draft *draft, struct error *err)
 {
 	struct spool *spool = record->spool;
-	struct spool_draft draft;
 
-	if (spool_draft_open(spool, &draft, err) == -1)
-		return -1;
-	if (message_write(message, draft.fd) == -1) {
-		error_set_errno(err, "can't write %s/tmp/%s", spool->path, draft.name);
-		spool_draft_abandon(spool, &draft);
-		return -1;
+	if (draft->fd == -1 && spool_draft_open(spool, draft, err) == -1)
+		return SPOOL_ERROR;
+	if (message_write(message, draft->fd) == -1) {
+		error_set_errno(err, "can't write %s/tmp/%s", spool->path, draft->name);
+		spool_draft_abandon(spool, draft);
+		return SPOOL_ERROR;
 	}
-	return spool_draft_replace(spool, &draft, message->entry.name, err);
+	return spool_draft_replace(spool, draft, message->entry.name, err);
+}
+
+/* With what was set aside; should that fail, once more with a new file. */
+static enum spool_moved rewrite(struct record *record, struct message *message, struct error *err)
+{
+	const enum spool_moved moved = write_states(record, message, &message->draft, err);
+
+	return moved == SPOOL_ERROR ? write_states(record, message, &message->draft, err) : moved;
+}
+
+static void give_up_rest(struct envelope *envelope)
+{
+	for (size_t i = 0; i < envelope->count; i++)
+		if (envelope->recipient[i].state == RECIPIENT_DEFERRED)
+			envelope_result(envelope, &envelope->recipient[i], RECIPIENT_FAILED,
+			    UNRECORDED, "given up: the spool could not record who is served");
+}
+
+/*
+ * The file can't say what became of whom. Who was served would get the message again with each
+ * attempt for the others, so there is none: a person must look.
+ */
+static void note_unwritten(struct record *record, struct envelope *envelope, const char *why)
+{
+	log_say(record->log, LOG_LEVEL_ERROR, "error", why);
+	record->unwritten = true;
+	for (size_t i = 0; i < envelope->count; i++)
+		if (envelope->recipient[i].tried && envelope->recipient[i].state == RECIPIENT_DONE)
+			give_up_rest(envelope);
 }
 
 /* Whether the file has to say more than its name will. */
-static bool needs_rewrite(const struct envelope *envelope, size_t deferred, size_t failed)
+static bool needs_rewrite(const struct envelope *envelope)
 {
 	bool settled_some = false;
+	bool some_left = false;
 
-	for (size_t i = 0; i < envelope->count; i++)
+	for (size_t i = 0; i < envelope->count; i++) {
+		const struct recipient *recipient = &envelope->recipient[i];
+
 		settled_some =
-		    settled_some || (envelope->recipient[i].tried &&
-					envelope->recipient[i].state != RECIPIENT_DEFERRED);
-	return settled_some && (deferred > 0 || failed > 0);
+		    settled_some || (recipient->tried && recipient->state != RECIPIENT_DEFERRED);
+		some_left = some_left || recipient->state == RECIPIENT_DEFERRED ||
+			    recipient->state == RECIPIENT_FAILED;
+	}
+	return settled_some && some_left;
 }
 
 static int64_t next_attempt(const struct record *record, const struct entry *entry)
@@ -119,56 +181,89 @@ static int64_t next_attempt(const struct record *record, const struct entry *ent
 	return entry->expires > 0 && entry->expires < next ? entry->expires : next;
 }
 
-/*
- * A message that is sent but can't go to cur/ (a full disk, say) is removed: left where it is,
- * each run would send it again. The error stays one.
- */
+/* To cur/, or away. Once that has failed in a run it is not tried again for each message. */
 static enum spool_moved move_sent(
     struct record *record, const struct entry *entry, char *to, struct error *err)
 {
-	const bool keep = record->config->keep_sent > 0;
-	const enum spool_moved moved = spool_sent(record->spool, entry, keep, to, err);
-	struct error second;
-
-	if (moved == SPOOL_ERROR && keep &&
-	    spool_sent(record->spool, entry, false, to, &second) == SPOOL_ERROR)
-		log_say(record->log, LOG_LEVEL_ERROR, "error", second.text);
-	return moved;
+	if (record->unmoved > 0)
+		return SPOOL_ERROR;
+	return spool_sent(record->spool, entry, record->config->keep_sent > 0, to, err);
 }
 
-static enum spool_moved move(struct record *record, const struct message *message, size_t deferred,
-    size_t failed, char *to, struct error *err)
+/*
+ * A message that is sent but can't go to cur/ (a full disk, say) must not look as if it were to be
+ * sent: it is marked in new/, for a later run to move. Where even that is impossible it is removed,
+ * for its copy is worth less than a flood of duplicates.
+ */
+static enum spool_moved settle_sent(
+    struct record *record, const struct entry *entry, char *to, struct error *err)
+{
+	enum spool_moved moved = move_sent(record, entry, to, err);
+
+	if (moved != SPOOL_ERROR)
+		return moved;
+	if (record->unmoved++ == 0)
+		log_say(record->log, LOG_LEVEL_ERROR, "error", err->text);
+	moved = spool_mark_sent(record->spool, entry, to, err);
+	if (moved != SPOOL_ERROR)
+		return moved;
+	log_say(record->log, LOG_LEVEL_ERROR, "error", err->text);
+	return spool_sent(record->spool, entry, false, to, err);
+}
+
+/* A message that failed/ has no room for is deferred: left as it is, each run would try it again.
+ */
+static enum spool_moved settle_failed(struct record *record, const struct entry *entry,
+    const char *status, char *to, struct error *err)
+{
+	const enum spool_moved moved = spool_fail(record->spool, entry, status, to, err);
+
+	if (moved != SPOOL_ERROR) {
+		record->failed++;
+		return moved;
+	}
+	log_say(record->log, LOG_LEVEL_ERROR, "error", err->text);
+	record->unwritten = true;
+	record->deferred++;
+	return spool_defer(record->spool, entry, "4.3.1",
+	    retry_latest(&record->config->retry, clock_now()), to, err);
+}
+
+static enum spool_moved move(
+    struct record *record, const struct message *message, char *to, struct error *err)
 {
 	const struct envelope *envelope = &message->envelope;
 	const struct entry *entry = &message->entry;
 
-	if (deferred > 0) {
+	if (envelope_count(envelope, RECIPIENT_DEFERRED) > 0) {
 		record->deferred++;
 		return spool_defer(record->spool, entry,
 		    first_status(envelope, RECIPIENT_DEFERRED, "4.0.0"),
 		    next_attempt(record, entry), to, err);
 	}
-	if (failed > 0) {
-		record->failed++;
-		return spool_fail(record->spool, entry,
-		    first_status(envelope, RECIPIENT_FAILED, "5.0.0"), to, err);
-	}
+	if (envelope_count(envelope, RECIPIENT_FAILED) > 0)
+		return settle_failed(record, entry, failed_status(envelope), to, err);
 	record->sent++;
-	return move_sent(record, entry, to, err);
+	return settle_sent(record, entry, to, err);
+}
+
+void record_vanished(struct record *record, const struct entry *entry)
+{
+	log_begin(record->log, LOG_LEVEL_WARNING, "vanished");
+	log_text(record->log, "file", entry->name);
+	log_text(record->log, "text", "somebody has moved or removed it while it was sent");
+	log_end(record->log);
 }
 
 /* What a change of state came to, for those who can't go on without it. */
-static int check_moved(const struct record *record, const struct entry *entry,
-    enum spool_moved moved, struct error *err)
+static int check_moved(
+    struct record *record, const struct entry *entry, enum spool_moved moved, struct error *err)
 {
 	switch (moved) {
 	case SPOOL_MOVED:
 		return 0;
 	case SPOOL_GONE:
-		log_begin(record->log, LOG_LEVEL_WARNING, "vanished");
-		log_text(record->log, "file", entry->name);
-		log_text(record->log, "text", "somebody has moved or removed it while it was sent");
-		log_end(record->log);
+		record_vanished(record, entry);
 		return 0;
 	case SPOOL_TOO_LONG:
 		error_set(
@@ -186,21 +281,26 @@ int record_settled(
 	struct envelope *envelope = &message->envelope;
 	char to[ENTRY_NAME_MAX + 1];
 	struct error unwritten;
-	size_t deferred;
-	size_t failed;
 
 	if (retry_exhausted(&record->config->retry, message->entry.attempts))
 		fail_deferred(envelope);
-	deferred = envelope_count(envelope, RECIPIENT_DEFERRED);
-	failed = envelope_count(envelope, RECIPIENT_FAILED);
+	if (needs_rewrite(envelope) && rewrite(record, message, &unwritten) == SPOOL_ERROR)
+		note_unwritten(record, envelope, unwritten.text);
 	log_results(record, message, relay);
-	if (needs_rewrite(envelope, deferred, failed) &&
-	    rewrite(record, message, &unwritten) == -1) {
-		/* The state in the name still can be told; who was served already may be twice. */
-		log_say(record->log, LOG_LEVEL_ERROR, "error", unwritten.text);
+	return check_moved(record, &message->entry, move(record, message, to, err), err);
+}
+
+int record_moved(struct record *record, const struct entry *entry, struct error *err)
+{
+	char to[ENTRY_NAME_MAX + 1];
+	const enum spool_moved moved = move_sent(record, entry, to, err);
+
+	if (moved == SPOOL_ERROR) {
+		if (record->unmoved++ == 0)
+			log_say(record->log, LOG_LEVEL_ERROR, "error", err->text);
+		return 0;
 	}
-	return check_moved(
-	    record, &message->entry, move(record, message, deferred, failed, to, err), err);
+	return moved == SPOOL_GONE ? 0 : check_moved(record, entry, moved, err);
 }
 
 int record_untried(struct record *record, struct message *message, struct error *err)
@@ -232,12 +332,13 @@ enum spool_moved record_unsendable(struct record *record, const struct entry *en
 int record_restart(struct record *record, struct message *message, struct error *err)
 {
 	struct envelope *envelope = &message->envelope;
+	struct spool_draft draft = {.fd = -1};
 	char to[ENTRY_NAME_MAX + 1];
 
 	/* The file first: should the run end here, the status still tells the next to restart. */
 	if (envelope_count(envelope, RECIPIENT_FAILED) > 0) {
 		envelope_restart(envelope);
-		if (rewrite(record, message, err) == -1)
+		if (write_states(record, message, &draft, err) == SPOOL_ERROR)
 			return -1;
 	}
 	if (check_moved(record, &message->entry,

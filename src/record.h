@@ -4,6 +4,7 @@
 #ifndef MAILDRAIN_RECORD_H
 #define MAILDRAIN_RECORD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "config.h"
@@ -18,7 +19,17 @@ struct record {
 	size_t sent; /* messages, in this run */
 	size_t deferred;
 	size_t failed;
+	bool unwritten; /* a partial result could not be written into its file */
+	size_t unmoved; /* of the sent ones, those that wait in new/ for their move to cur/ */
 };
+
+/*
+ * Sets room aside for the partial result that MESSAGE, loaded, may have: once some of its
+ * recipients are served, that must not fail for lack of it. 0, or -1 with ERR. record_unreserve
+ * gives it back.
+ */
+int record_reserve(struct record *record, struct message *message, struct error *err);
+void record_unreserve(struct record *record, struct message *message);
 
 /*
  * A settled message: partial results are written into the file, then it is moved. RELAY is the
@@ -27,6 +38,15 @@ struct record {
  */
 int record_settled(
     struct record *record, struct message *message, const char *relay, struct error *err);
+
+/*
+ * A message of an earlier run that is sent and was not moved to cur/: moves it. 0, also when that
+ * does still not work; or -1 with ERR.
+ */
+int record_moved(struct record *record, const struct entry *entry, struct error *err);
+
+/* A message that was in hand is gone from new/: says so. */
+void record_vanished(struct record *record, const struct entry *entry);
 
 /* An untried message goes back to waiting, uncharged. */
 int record_untried(struct record *record, struct message *message, struct error *err);

@@ -7,6 +7,16 @@ bool retry_exhausted(const struct retry *retry, unsigned attempts)
 	return attempts > retry->count;
 }
 
+int64_t retry_latest(const struct retry *retry, int64_t now)
+{
+	int64_t longest = 0;
+
+	for (size_t i = 0; i < retry->count; i++)
+		if (retry->delay[i] > longest)
+			longest = retry->delay[i];
+	return now + longest + longest / 10;
+}
+
 int64_t retry_next(const struct retry *retry, unsigned attempts, int64_t now, uint32_t random)
 {
 	int64_t delay, spread;

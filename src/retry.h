@@ -18,6 +18,9 @@ struct retry {
 /* Whether a message that has had ATTEMPTS attempts gets no further one. */
 bool retry_exhausted(const struct retry *retry, unsigned attempts);
 
+/* The latest time that retry_next can name at NOW, whichever the attempt. */
+int64_t retry_latest(const struct retry *retry, int64_t now);
+
 /*
  * The time of the attempt after ATTEMPTS (1 or more, not exhausted), NOW plus its delay spread by
  * up to 10 % either way with RANDOM, any number: a backlog must not return as one wave.

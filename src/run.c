@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "breaker.h"
+#include "claims.h"
 #include "clock.h"
 #include "import.h"
 #include "record.h"
@@ -16,9 +17,6 @@
 #include "transport.h"
 #include "trouble.h"
 
-/* How long a claim lasts. A dead run's claims are released by the next one of the same host, so
- * this only matters to other hosts. */
-#define CLAIM_SECONDS  3600
 #define WAIT_MS	       1000
 #define PURGE_INTERVAL 600 /* seconds between purges when nothing is sent */
 
@@ -28,6 +26,7 @@ struct run {
 	struct spool spool;
 	struct record record;
 	struct trouble trouble;
+	struct claims claims;
 	struct scan scan;
 	size_t untried;		 /* messages that came back untried */
 	size_t progress_at_scan; /* progress when the last scan began */
@@ -113,6 +112,8 @@ static struct message *message_get(struct run *run)
 
 static void message_put(struct run *run, struct message *message)
 {
+	claims_drop(message);
+	record_unreserve(&run->record, message);
 	message_close(message);
 	message->next = run->unused;
 	run->unused = message;
@@ -126,8 +127,9 @@ static void record_checked(struct run *run, int result)
 
 static void settle(struct run *run, struct message *message)
 {
-	record_checked(
-	    run, record_settled(&run->record, message, run->relay->name, &run->trouble.err));
+	if (!message->withdrawn)
+		record_checked(run,
+		    record_settled(&run->record, message, run->relay->name, &run->trouble.err));
 	message_put(run, message);
 }
 
@@ -144,26 +146,35 @@ static bool load(struct run *run, struct message *message, const char *name)
 	case MESSAGE_INVALID:
 		scan_give_up(&run->scan, &message->entry, fault.status, fault.text);
 		return false;
-	case MESSAGE_FOREIGN:
 	case MESSAGE_ERROR:
+		trouble_fault(&run->trouble, name, fault.text);
+		return false;
+	case MESSAGE_FOREIGN:
 		break;
 	}
-	trouble_file(&run->trouble, name, fault.text);
+	if (!scan_is_settled(&run->scan, &message->entry))
+		trouble_file(&run->trouble, name, fault.text);
 	return false;
 }
 
 /* Claims MESSAGE; false when somebody else was first or its name has no room. */
 static bool claim(struct run *run, struct message *message)
 {
-	char to[ENTRY_NAME_MAX + 1];
-	const enum spool_moved moved = spool_claim(
-	    &run->spool, &message->entry, clock_now() + CLAIM_SECONDS, to, &run->trouble.err);
+	const enum spool_moved moved = claims_take(&run->claims, message, &run->trouble.err);
 
-	if (moved == SPOOL_MOVED)
-		message_renamed(message, to);
-	else
+	if (moved != SPOOL_MOVED)
 		trouble_move(&run->trouble, message->name, moved);
 	return moved == SPOOL_MOVED;
+}
+
+/* MESSAGE was put back by a person: its failures are forgotten; false when they can't be. */
+static bool begin_anew(struct run *run, struct message *message)
+{
+	if (record_restart(&run->record, message, &run->trouble.err) == 0)
+		return true;
+	trouble_fault(&run->trouble, message->name, run->trouble.err.text);
+	record_checked(run, record_untried(&run->record, message, &run->trouble.err));
+	return false;
 }
 
 /* Makes MESSAGE ready for the relay; false when that came to an end before. */
@@ -178,16 +189,16 @@ static bool prepare(struct run *run, struct message *message, const char *name)
 		    &run->scan, &message->entry, "5.4.7", "it expired before it could be sent");
 		return false;
 	}
+	if (record_reserve(&run->record, message, &run->trouble.err) == -1) {
+		trouble_fault(&run->trouble, name, run->trouble.err.text);
+		return false;
+	}
 	restart = entry_has_class(&message->entry, '5') ||
 		  !scan_has_attempts(&run->scan, &message->entry);
 	if (restart)
 		message->entry.attempts = 0;
-	if (!claim(run, message))
+	if (!claim(run, message) || (restart && !begin_anew(run, message)))
 		return false;
-	if (restart && record_restart(&run->record, message, &run->trouble.err) == -1) {
-		trouble_stop(&run->trouble);
-		return false;
-	}
 	envelope_refuse_faulty(&message->envelope);
 	return true;
 }
@@ -197,8 +208,11 @@ static void take_on(struct run *run, const char *name)
 {
 	struct message *message = message_get(run);
 
-	if (message == NULL)
+	if (message == NULL) {
+		error_set(&run->trouble.err, EX_OSERR, "out of memory for another message");
+		trouble_stop(&run->trouble);
 		return;
+	}
 	if (!prepare(run, message, name)) {
 		message_put(run, message);
 		return;
@@ -215,7 +229,8 @@ static void take_on(struct run *run, const char *name)
 
 static void untry(struct run *run, struct message *message)
 {
-	record_checked(run, record_untried(&run->record, message, &run->trouble.err));
+	if (!message->withdrawn)
+		record_checked(run, record_untried(&run->record, message, &run->trouble.err));
 	run->untried++;
 	message_put(run, message);
 }
@@ -259,11 +274,19 @@ static bool take_result(struct run *run, struct message *message)
 /* What is in the log is on the disk. */
 static void sync_when_due(struct run *run)
 {
-	if (!spool_sync_due(&run->spool, clock_monotonic()))
+	if (spool_sync_left(&run->spool, clock_monotonic()) > 0)
 		return;
 	if (spool_sync(&run->spool, &run->trouble.err) == -1)
 		trouble_stop(&run->trouble);
 	log_flush(run->log);
+}
+
+/* Milliseconds until there is something to do even if no relay says a word. */
+static int may_wait(const struct run *run)
+{
+	const int64_t left = spool_sync_left(&run->spool, clock_monotonic());
+
+	return left < WAIT_MS ? (int)left : WAIT_MS;
 }
 
 static void show_progress(struct run *run)
@@ -272,6 +295,26 @@ static void show_progress(struct run *run)
 
 	log_progress(run->log, "%zu sent, %zu deferred, %zu failed, %zu to go", record->sent,
 	    record->deferred, record->failed, queue_left(&run->scan.queue) + run->in_flight);
+}
+
+/*
+ * Keeps the claims of what is in hand. What is gone has been taken over, so it must not be
+ * completed here: its session is given up.
+ */
+static void renew_claims(struct run *run)
+{
+	struct message *message;
+	enum spool_moved moved;
+
+	while ((message = claims_renew(&run->claims, &moved, &run->trouble.err)) != NULL) {
+		if (moved != SPOOL_GONE) {
+			trouble_move(&run->trouble, message->name, moved);
+			continue;
+		}
+		record_vanished(&run->record, &message->entry);
+		message->withdrawn = true;
+		run->kind->withdraw(run->transport, message);
+	}
 }
 
 /* ---- one relay ---- */
@@ -313,10 +356,13 @@ static enum transport_state pump(struct run *run, const char **why)
 		if ((state == TRANSPORT_DOWN || state == TRANSPORT_MISCONFIGURED) &&
 		    run->in_flight == 0)
 			return state;
+		renew_claims(run);
 		show_progress(run);
-		run->kind->wait(run->transport, WAIT_MS);
-		while ((message = run->kind->result(run->transport)) != NULL)
+		run->kind->wait(run->transport, may_wait(run));
+		while ((message = run->kind->result(run->transport)) != NULL) {
 			works = take_result(run, message) && works;
+			sync_when_due(run);
+		}
 		sync_when_due(run);
 		if (!works) {
 			*why = TRIPPED;
@@ -356,8 +402,10 @@ static bool drain(struct run *run, const struct relay_config *relay)
 	}
 	state = pump(run, &why);
 	run->kind->finish(run->transport);
-	while ((message = run->kind->result(run->transport)) != NULL)
+	while ((message = run->kind->result(run->transport)) != NULL) {
 		(void)take_result(run, message);
+		sync_when_due(run);
+	}
 	/* Stopped before the relay could show that it works, they are not known to be failures. */
 	release_held(run, state == TRANSPORT_UP && stop_asked == 0);
 	if (state != TRANSPORT_UP)
@@ -398,7 +446,7 @@ static void prepare_spool(struct run *run)
 	struct import_counts counts = {0};
 
 	/* What can't be imported, or rubbish that stays, is no reason to keep mail waiting. */
-	if (import_dumps(&run->spool, clock_now(), note_dump, run, &counts, &run->trouble.err) ==
+	if (import_dumps(&run->spool, &run->claims, note_dump, run, &counts, &run->trouble.err) ==
 	    -1)
 		trouble_note(&run->trouble);
 	if (counts.imported > 0 || counts.failed > 0) {
@@ -424,9 +472,23 @@ static void purge(struct run *run)
 		trouble_stop(&run->trouble);
 }
 
+/* What went wrong with the records of results, and asks for an exit status. */
+static void log_unrecorded(struct run *run)
+{
+	if (run->record.unwritten || run->record.unmoved > 0)
+		run->trouble.status = EX_IOERR;
+	if (run->record.unmoved == 0)
+		return;
+	log_begin(run->log, LOG_LEVEL_ERROR, "unmoved");
+	log_number(run->log, "messages", (int64_t)run->record.unmoved);
+	log_text(run->log, "text", "sent, but not moved to cur/; the next run that can does it");
+	log_end(run->log);
+}
+
 static void log_summary(struct run *run, int64_t started_ms)
 {
 	trouble_summary(&run->trouble);
+	log_unrecorded(run);
 	if (results(run) == 0)
 		return;
 	log_begin(run->log, LOG_LEVEL_NOTICE, "run");
@@ -476,7 +538,9 @@ static bool run_open(struct run *run, const struct config *config, struct log *l
 	*run = (struct run){.config = config, .log = log};
 	run->record = (struct record){.config = config, .spool = &run->spool, .log = log};
 	trouble_init(&run->trouble, log);
-	run->scan = (struct scan){.record = &run->record, .trouble = &run->trouble};
+	claims_init(&run->claims, &run->spool, config);
+	run->scan =
+	    (struct scan){.record = &run->record, .trouble = &run->trouble, .claims = &run->claims};
 	if (spool_open(&run->spool, config->spool, &run->trouble.err) == 0)
 		return true;
 	log_say(log, LOG_LEVEL_ERROR, "error", run->trouble.err.text);
@@ -490,7 +554,7 @@ int run_spool(const struct config *config, struct log *log)
 
 	if (!run_open(&run, config, log))
 		return run.trouble.err.status;
-	switch (spool_lock(&run.spool, &run.trouble.err)) {
+	switch (config->shared_spool ? 1 : spool_lock(&run.spool, &run.trouble.err)) {
 	case 1:
 		status = run_locked(&run);
 		break;

@@ -1,7 +1,9 @@
 #include "scan.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -36,25 +38,48 @@ bool scan_has_attempts(const struct scan *scan, const struct entry *entry)
 	return !retry_exhausted(&scan->record->config->retry, entry->attempts);
 }
 
-/* Whether NAME, which nobody has opened, is a file of ours; reports what is not. */
-static bool is_message(struct scan *scan, const char *name)
+bool scan_is_settled(struct scan *scan, const struct entry *entry)
+{
+	struct trouble *trouble = scan->trouble;
+	const int found = spool_settle_twin(scan->record->spool, entry, &trouble->err);
+
+	if (found == -1)
+		trouble_fault(trouble, entry->name, trouble->err.text);
+	return found != 0;
+}
+
+/* What speaks against the file of ENTRY, which has ST; NULL: nothing. */
+static const char *file_fault(
+    const struct scan *scan, const struct entry *entry, const struct stat *st)
+{
+	if (!S_ISREG(st->st_mode))
+		return "not a regular file";
+	if (st->st_nlink != 1)
+		return "a file with several hard links";
+	if (st->st_size == 0)
+		return "an empty file";
+	if (faccessat(scan->record->spool->dir[SPOOL_NEW], entry->name, R_OK, AT_EACCESS) == -1)
+		return errno == EACCES ? "not readable for this user" : strerror(errno);
+	return NULL;
+}
+
+/* Whether ENTRY's file, which nobody has opened, is one of ours; reports what is not. */
+static bool is_message(struct scan *scan, const struct entry *entry)
 {
 	const int fd = scan->record->spool->dir[SPOOL_NEW];
-	const char *why = NULL;
+	const char *why;
 	struct stat st;
 
-	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+	if (fstatat(fd, entry->name, &st, AT_SYMLINK_NOFOLLOW) == -1) {
+		if (errno != ENOENT)
+			trouble_fault(scan->trouble, entry->name, strerror(errno));
 		return false;
-	if (!S_ISREG(st.st_mode))
-		why = "not a regular file";
-	else if (st.st_nlink != 1)
-		why = "a file with several hard links";
-	else if (st.st_size == 0)
-		why = "an empty file";
-	else if (faccessat(fd, name, R_OK, AT_EACCESS) == -1)
-		why = "not readable for this user";
+	}
+	if (st.st_nlink != 1 && scan_is_settled(scan, entry))
+		return false;
+	why = file_fault(scan, entry, &st);
 	if (why != NULL)
-		trouble_file(scan->trouble, name, why);
+		trouble_file(scan->trouble, entry->name, why);
 	return why == NULL;
 }
 
@@ -62,9 +87,14 @@ void scan_give_up(
     struct scan *scan, const struct entry *entry, const char *status, const char *text)
 {
 	struct trouble *trouble = scan->trouble;
+	const enum spool_moved moved =
+	    record_unsendable(scan->record, entry, status, text, &trouble->err);
 
-	trouble_move(trouble, entry->name,
-	    record_unsendable(scan->record, entry, status, text, &trouble->err));
+	/* A failed/ that has no room must not hold up what can be sent. */
+	if (moved == SPOOL_ERROR && trouble->err.status != EX_NOPERM)
+		trouble_fault(trouble, entry->name, trouble->err.text);
+	else
+		trouble_move(trouble, entry->name, moved);
 }
 
 /*
@@ -77,7 +107,7 @@ static bool end_claim(struct scan *scan, const struct entry *entry, char *to)
 	struct trouble *trouble = scan->trouble;
 	enum spool_moved moved;
 
-	if (!is_message(scan, entry->name))
+	if (!is_message(scan, entry))
 		return false;
 	if (!scan_has_attempts(scan, entry)) {
 		scan_give_up(
@@ -89,15 +119,38 @@ static bool end_claim(struct scan *scan, const struct entry *entry, char *to)
 	return moved == SPOOL_MOVED;
 }
 
-/* Whether the claim in ENTRY is over: its run is dead, or its time is past. */
-static bool claim_is_over(const struct scan *scan, const struct entry *entry)
+/*
+ * A deferred message whose T no attempt of ours can have named was deferred under a wrong clock.
+ */
+bool scan_is_due(const struct retry *retry, const struct entry *entry, int64_t now)
 {
-	long pid;
+	if (entry->not_before <= now)
+		return true;
+	return entry->attempts > 0 && entry_has_class(entry, '4') &&
+	       entry->not_before - CLOCK_SLACK > retry_latest(retry, now);
+}
 
-	/* We hold the lock, so no other run of this host lives; later claims are our own. */
-	if (entry_claimed_by_host(entry, scan->record->spool->host, &pid))
-		return !scan->again;
-	return entry->not_before <= scan->now;
+/* A message that is sent, and only has to be moved. */
+static void move_on(struct scan *scan, const struct entry *entry)
+{
+	struct trouble *trouble = scan->trouble;
+
+	if (is_message(scan, entry) && record_moved(scan->record, entry, &trouble->err) == -1)
+		trouble_stop(trouble);
+}
+
+/* Sees to what needs no relay; whether ENTRY is to be sent now. */
+static bool is_to_send(struct scan *scan, const struct entry *entry)
+{
+	if (entry_has_class(entry, '2')) {
+		move_on(scan, entry);
+		return false;
+	}
+	if (!scan_has_expired(entry))
+		return scan_is_due(&scan->record->config->retry, entry, scan->now);
+	if (is_message(scan, entry))
+		scan_give_up(scan, entry, "5.4.7", "it expired before it could be sent");
+	return false;
 }
 
 static int visit(void *context, const char *name, unsigned char type)
@@ -117,15 +170,10 @@ static int visit(void *context, const char *name, unsigned char type)
 	if (skip_has(&trouble->skip, name))
 		return 0;
 	if (entry.claim != NULL &&
-	    (!claim_is_over(scan, &entry) || !end_claim(scan, &entry, released) ||
-		!entry_parse(released, &entry)))
+	    (!claims_over(scan->claims, &entry, scan->now, scan->again) ||
+		!end_claim(scan, &entry, released) || !entry_parse(released, &entry)))
 		return 0;
-	if (scan_has_expired(&entry)) {
-		if (is_message(scan, entry.name))
-			scan_give_up(scan, &entry, "5.4.7", "it expired before it could be sent");
-		return 0;
-	}
-	if (entry.not_before > scan->now || queue_add(&scan->queue, &entry))
+	if (!is_to_send(scan, &entry) || queue_add(&scan->queue, &entry))
 		return 0;
 	error_set(&trouble->err, EX_OSERR, "out of memory for the names of new/");
 	return -1;
@@ -147,7 +195,9 @@ void scan_skip_foreign(struct scan *scan)
 	const char *name;
 
 	while ((name = queue_next(&scan->queue)) != NULL) {
-		if (is_message(scan, name)) {
+		struct entry entry;
+
+		if (entry_parse(name, &entry) && is_message(scan, &entry)) {
 			queue_put_back(&scan->queue);
 			return;
 		}

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "claims.h"
 #include "queue.h"
 #include "record.h"
 #include "trouble.h"
@@ -15,6 +16,7 @@
 struct scan {
 	struct record *record;	 /* with the config and the spool; the caller's */
 	struct trouble *trouble; /* the caller's */
+	struct claims *claims;	 /* the caller's */
 	struct queue queue;	 /* the names that are due */
 	bool again;		 /* this is not the first time in this run */
 	int64_t now;		 /* of the present scan, epoch seconds */
@@ -28,6 +30,15 @@ void scan_read(struct scan *scan);
 
 /* Leaves the queue with a message in front, or empty: what is none is reported. */
 void scan_skip_foreign(struct scan *scan);
+
+/*
+ * Whether ENTRY's file, which has several hard links, is a message whose result a power cut has
+ * left without the end of its name in new/; that name is then gone.
+ */
+bool scan_is_settled(struct scan *scan, const struct entry *entry);
+
+/* Whether it is time for ENTRY at NOW, with the attempts of RETRY. */
+bool scan_is_due(const struct retry *retry, const struct entry *entry, int64_t now);
 
 /* Whether ENTRY's message may no more be sent. */
 bool scan_has_expired(const struct entry *entry);

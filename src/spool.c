@@ -263,25 +263,27 @@ static void result_recorded(struct spool *spool, enum spool_dir dir)
 		spool->unsynced_since = clock_monotonic();
 }
 
-bool spool_sync_due(const struct spool *spool, int64_t now_ms)
+int64_t spool_sync_left(const struct spool *spool, int64_t now_ms)
 {
-	return spool->unsynced >= SPOOL_SYNC_RESULTS ||
-	       (spool->unsynced > 0 &&
-		   now_ms - spool->unsynced_since >= SPOOL_SYNC_SECONDS * INT64_C(1000));
+	const int64_t left = spool->unsynced_since + SPOOL_SYNC_SECONDS * INT64_C(1000) - now_ms;
+
+	if (spool->unsynced == 0)
+		return INT64_MAX;
+	return spool->unsynced >= SPOOL_SYNC_RESULTS || left < 0 ? 0 : left;
 }
 
 static int sync_dir(const struct spool *spool, int fd, const char *name, struct error *err)
 {
-	if (fsync(fd) == 0)
+	if (TEMP_FAILURE_RETRY(fsync(fd)) == 0)
 		return 0;
 	error_set_errno(err, "can't sync %s/%s", spool->path, name);
 	return -1;
 }
 
 /*
- * Only where results have arrived: a rename is one step for the journal of the file system, so with
- * it goes the name that was left. (Were it not, a message could stand in both places after a power
- * cut, and be sent twice; in neither it can't stand.) Claims can be lost without harm.
+ * Only where results have arrived: a rename is one step for the journal of ext4 and xfs, so with it
+ * goes the name that was left. (Where it is not, as with btrfs, a message can stand in both places
+ * after a power cut, in neither it can't: spool_settle_twin.) Claims can be lost without harm.
  */
 int spool_sync(struct spool *spool, struct error *err)
 {
@@ -307,19 +309,24 @@ int spool_sync_last(struct spool *spool, struct error *err)
 
 /* ---- changes of state ---- */
 
+static bool is_there(int dirfd, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /*
  * rename(2) that never overwrites. Some file systems lack the flag; there a look goes before, which
  * suffices as long as nobody moves files of the same name by hand at this very moment.
  */
 static int rename_new(int from_fd, const char *from, int to_fd, const char *to)
 {
-	struct stat st;
-
 	if (renameat2(from_fd, from, to_fd, to, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -1;
-	if (fstatat(to_fd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (is_there(to_fd, to)) {
 		errno = EEXIST;
 		return -1;
 	}
@@ -342,17 +349,39 @@ static bool twin_name(const struct entry *entry, unsigned twin, char *to)
 	return entry_format(&changed, to, ENTRY_NAME_MAX + 1) != -1;
 }
 
-/* The one rename behind every change of state: FROM in new/ becomes what CHANGED says, in DIR. */
-static enum spool_moved move(struct spool *spool, const char *from, const struct entry *changed,
-    enum spool_dir dir, char *to, struct error *err)
+static bool is_own_claim(const struct spool *spool, const struct entry *entry)
 {
-	const int new_fd = spool->dir[SPOOL_NEW];
+	long pid;
+
+	return entry_claimed_by_host(entry, spool->host, &pid) && pid == spool->pid;
+}
+
+/* Where a directory stands in what is told to a person. */
+static const char *place(const struct spool *spool, int fd)
+{
+	for (int dir = 0; dir < SPOOL_DIRS; dir++)
+		if (spool->dir[dir] == fd)
+			return layout[dir].name;
+	return ".";
+}
+
+/*
+ * The one rename behind every change of state: ENTRY in FROM becomes what CHANGED says, in TO_FD.
+ *
+ * A server of NFS that has lost its answer does the rename twice and says ENOENT. Nobody but this
+ * run makes or moves a name with its own claim, so then the new name proves that it is done.
+ */
+static enum spool_moved move(struct spool *spool, int from, const struct entry *entry, int to_fd,
+    const struct entry *changed, char *to, struct error *err)
+{
+	const bool own = is_own_claim(spool, entry) || is_own_claim(spool, changed);
 	bool fits = entry_format(changed, to, ENTRY_NAME_MAX + 1) != -1;
 
 	for (unsigned twin = 2; fits && twin < TWINS_MAX; twin++) {
-		if (strcmp(from, to) == 0 && dir == SPOOL_NEW)
+		if (strcmp(entry->name, to) == 0 && from == to_fd)
 			return SPOOL_MOVED;
-		if (rename_new(new_fd, from, spool->dir[dir], to) == 0) {
+		if (rename_new(from, entry->name, to_fd, to) == 0 ||
+		    (errno == ENOENT && own && is_there(to_fd, to))) {
 			spool->moved = true;
 			return SPOOL_MOVED;
 		}
@@ -361,8 +390,8 @@ static enum spool_moved move(struct spool *spool, const char *from, const struct
 		if (errno == ENAMETOOLONG)
 			return SPOOL_TOO_LONG;
 		if (errno != EEXIST) {
-			error_set_errno(err, "can't move %s/new/%s to %s/%s", spool->path, from,
-			    layout[dir].name, to);
+			error_set_errno(err, "can't move %s/%s/%s to %s/%s", spool->path,
+			    place(spool, from), entry->name, place(spool, to_fd), to);
 			return SPOOL_ERROR;
 		}
 		fits = twin_name(changed, twin, to);
@@ -370,20 +399,46 @@ static enum spool_moved move(struct spool *spool, const char *from, const struct
 	return SPOOL_TOO_LONG;
 }
 
+/* The same for a message in new/. */
+static enum spool_moved move_message(struct spool *spool, const struct entry *entry,
+    enum spool_dir dir, const struct entry *changed, char *to, struct error *err)
+{
+	return move(spool, spool->dir[SPOOL_NEW], entry, spool->dir[dir], changed, to, err);
+}
+
+/* Room for HOST-PID. */
+#define CLAIM_ROOM (SPOOL_HOST_MAX + 16)
+
+/* Puts this run's claim until UNTIL into ENTRY; CLAIM, of CLAIM_ROOM bytes, must outlive it. */
+static void set_claim(
+    const struct spool *spool, struct entry *entry, int64_t until, char claim[CLAIM_ROOM])
+{
+	entry->not_before = until;
+	entry->claim = claim;
+	entry->claim_len =
+	    (size_t)snprintf(claim, CLAIM_ROOM, "%s-%ld", spool->host, (long)spool->pid);
+}
+
 enum spool_moved spool_claim(
     struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err)
 {
-	char claim[SPOOL_HOST_MAX + 16];
+	char claim[CLAIM_ROOM];
 	struct entry changed = *entry;
 
 	changed.attempts++;
-	changed.not_before = until;
-	changed.claim = claim;
-	changed.claim_len =
-	    (size_t)snprintf(claim, sizeof claim, "%s-%ld", spool->host, (long)spool->pid);
+	set_claim(spool, &changed, until, claim);
 	if (entry_format(&changed, to, ENTRY_NAME_MAX + 1 - NAME_RESERVE) == -1)
 		return SPOOL_TOO_LONG;
-	return move(spool, entry->name, &changed, SPOOL_NEW, to, err);
+	return move_message(spool, entry, SPOOL_NEW, &changed, to, err);
+}
+
+enum spool_moved spool_renew(
+    struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err)
+{
+	struct entry changed = *entry;
+
+	changed.not_before = until;
+	return move_message(spool, entry, SPOOL_NEW, &changed, to, err);
 }
 
 static void drop_claim(struct entry *entry)
@@ -401,7 +456,7 @@ enum spool_moved spool_release(
 	drop_claim(&changed);
 	if (!charged && changed.attempts > 0)
 		changed.attempts--;
-	return move(spool, entry->name, &changed, SPOOL_NEW, to, err);
+	return move_message(spool, entry, SPOOL_NEW, &changed, to, err);
 }
 
 enum spool_moved spool_restart(
@@ -410,7 +465,7 @@ enum spool_moved spool_restart(
 	struct entry changed = *entry;
 
 	changed.status[0] = '\0';
-	return move(spool, entry->name, &changed, SPOOL_NEW, to, err);
+	return move_message(spool, entry, SPOOL_NEW, &changed, to, err);
 }
 
 enum spool_moved spool_defer(struct spool *spool, const struct entry *entry, const char *status,
@@ -422,7 +477,7 @@ enum spool_moved spool_defer(struct spool *spool, const struct entry *entry, con
 	changed.not_before = not_before;
 	(void)snprintf(changed.status, sizeof changed.status, "%s", status);
 	result_recorded(spool, SPOOL_NEW);
-	return move(spool, entry->name, &changed, SPOOL_NEW, to, err);
+	return move_message(spool, entry, SPOOL_NEW, &changed, to, err);
 }
 
 /* What a message that is through keeps in its name: UNIQUE, attempts and what we do not know. */
@@ -445,7 +500,7 @@ enum spool_moved spool_sent(
 	result_recorded(spool, keep ? SPOOL_CUR : SPOOL_NEW);
 	changed.flags = "S";
 	if (keep)
-		return move(spool, entry->name, &changed, SPOOL_CUR, to, err);
+		return move_message(spool, entry, SPOOL_CUR, &changed, to, err);
 	to[0] = '\0';
 	if (unlinkat(spool->dir[SPOOL_NEW], entry->name, 0) == 0)
 		return SPOOL_MOVED;
@@ -455,13 +510,22 @@ enum spool_moved spool_sent(
 	return SPOOL_ERROR;
 }
 
+enum spool_moved spool_mark_sent(
+    struct spool *spool, const struct entry *entry, char *to, struct error *err)
+{
+	struct entry changed = through(entry, "2.0.0");
+
+	result_recorded(spool, SPOOL_NEW);
+	return move_message(spool, entry, SPOOL_NEW, &changed, to, err);
+}
+
 enum spool_moved spool_fail(
     struct spool *spool, const struct entry *entry, const char *status, char *to, struct error *err)
 {
 	struct entry changed = through(entry, status);
 
 	result_recorded(spool, SPOOL_FAILED);
-	return move(spool, entry->name, &changed, SPOOL_FAILED, to, err);
+	return move_message(spool, entry, SPOOL_FAILED, &changed, to, err);
 }
 
 /* ---- new files ---- */
@@ -477,11 +541,27 @@ static void draft_name(struct spool *spool, struct spool_draft *draft)
 int spool_draft_open(struct spool *spool, struct spool_draft *draft, struct error *err)
 {
 	draft_name(spool, draft);
+	memcpy(draft->target, draft->name, sizeof draft->target);
 	draft->fd = openat(spool->dir[SPOOL_TMP], draft->name,
 	    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
 	if (draft->fd != -1)
 		return 0;
 	error_set_errno(err, "can't write %s/tmp/%s", spool->path, draft->name);
+	return -1;
+}
+
+int spool_draft_reserve(
+    struct spool *spool, struct spool_draft *draft, uint64_t bytes, struct error *err)
+{
+	if (spool_draft_open(spool, draft, err) == -1)
+		return -1;
+	/* Without the call, as on some file systems, all that is known is that the file is there.
+	 */
+	if (fallocate(draft->fd, 0, 0, (off_t)bytes) == 0 || errno == EOPNOTSUPP)
+		return 0;
+	error_set_errno(
+	    err, "can't reserve %" PRIu64 " bytes for %s/tmp/%s", bytes, spool->path, draft->name);
+	spool_draft_abandon(spool, draft);
 	return -1;
 }
 
@@ -498,17 +578,26 @@ void spool_draft_abandon(struct spool *spool, struct spool_draft *draft)
 static int draft_finish(struct spool *spool, struct spool_draft *draft, struct error *err)
 {
 	const int fd = draft->fd;
+	const off_t end = lseek(fd, 0, SEEK_CUR);
 
-	if (fsync(fd) == -1) {
+	/* What was reserved and not needed is given back. */
+	if (end == -1 || TEMP_FAILURE_RETRY(ftruncate(fd, end)) == -1 ||
+	    TEMP_FAILURE_RETRY(fsync(fd)) == -1) {
 		error_set_errno(err, "can't sync %s/tmp/%s", spool->path, draft->name);
 		return -1;
 	}
 	draft->fd = -1;
-	if (close(fd) == -1) {
+	if (close(fd) == -1 && errno != EINTR) {
 		error_set_errno(err, "can't close %s/tmp/%s", spool->path, draft->name);
 		return -1;
 	}
 	return 0;
+}
+
+/* Nobody else knows a draft's name: when it is gone, it has arrived, and an answer was lost. */
+static int draft_arrived(int result, int to_fd, const char *to)
+{
+	return result == -1 && errno == ENOENT && is_there(to_fd, to) ? 0 : result;
 }
 
 /*
@@ -520,129 +609,202 @@ static int draft_exchange(struct spool *spool, const struct spool_draft *draft, 
 {
 	const int tmp_fd = spool->dir[SPOOL_TMP];
 	const int new_fd = spool->dir[SPOOL_NEW];
-	struct stat st;
 
 	if (renameat2(tmp_fd, draft->name, new_fd, name, RENAME_EXCHANGE) == 0) {
 		/* What was replaced; should this fail, the sweep of tmp/ does it later. */
 		(void)unlinkat(tmp_fd, draft->name, 0);
 		return 0;
 	}
-	if ((errno != EINVAL && errno != ENOSYS) ||
-	    fstatat(new_fd, name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+	if ((errno != EINVAL && errno != ENOSYS) || !is_there(new_fd, name))
 		return -1;
-	return renameat(tmp_fd, draft->name, new_fd, name);
+	return draft_arrived(renameat(tmp_fd, draft->name, new_fd, name), new_fd, name);
 }
 
-/* Moves the draft to DIR under NAME; durable on return. */
+/* A name that may not last is taken back: who was told of a failure will try again. */
+static int sync_arrival(
+    struct spool *spool, enum spool_dir dir, const char *name, struct error *err)
+{
+	if (sync_dir(spool, spool->dir[dir], layout[dir].name, err) == 0)
+		return 0;
+	(void)unlinkat(spool->dir[dir], name, 0);
+	return -1;
+}
+
+/* Moves the draft to DIR under NAME, unless there is one; durable on return. */
 static int draft_publish(struct spool *spool, struct spool_draft *draft, enum spool_dir dir,
     const char *name, struct error *err)
 {
-	if (draft_finish(spool, draft, err) == -1) {
-		spool_draft_abandon(spool, draft);
-		return -1;
-	}
-	if (rename_new(spool->dir[SPOOL_TMP], draft->name, spool->dir[dir], name) == -1) {
+	const int tmp_fd = spool->dir[SPOOL_TMP];
+	const int to_fd = spool->dir[dir];
+	int result = draft_finish(spool, draft, err);
+
+	if (result == 0 &&
+	    draft_arrived(rename_new(tmp_fd, draft->name, to_fd, name), to_fd, name) == 0)
+		return sync_arrival(spool, dir, name, err);
+	if (result == 0 && errno != EEXIST) {
 		error_set_errno(
 		    err, "can't move %s/tmp/%s to %s/", spool->path, draft->name, layout[dir].name);
-		spool_draft_abandon(spool, draft);
-		return -1;
+		result = -1;
 	}
-	return sync_dir(spool, spool->dir[dir], layout[dir].name, err);
+	spool_draft_abandon(spool, draft);
+	return result;
 }
 
 int spool_draft_commit(struct spool *spool, struct spool_draft *draft, struct error *err)
 {
-	return draft_publish(spool, draft, SPOOL_NEW, draft->name, err);
+	return draft_publish(spool, draft, SPOOL_NEW, draft->target, err);
 }
 
 int spool_draft_fail(
     struct spool *spool, struct spool_draft *draft, const char *status, struct error *err)
 {
-	char name[sizeof draft->name + 16];
+	char name[sizeof draft->target + 16];
 
-	(void)snprintf(name, sizeof name, "%s,E=%s", draft->name, status);
+	(void)snprintf(name, sizeof name, "%s,E=%s", draft->target, status);
 	return draft_publish(spool, draft, SPOOL_FAILED, name, err);
 }
 
-int spool_draft_replace(
+/*
+ * The directory is synced at once: after a power cut btrfs may still have the old file under the
+ * name that it had before the claim, and who is served would be served again.
+ */
+enum spool_moved spool_draft_replace(
     struct spool *spool, struct spool_draft *draft, const char *name, struct error *err)
 {
-	if (draft_finish(spool, draft, err) == -1) {
-		spool_draft_abandon(spool, draft);
-		return -1;
-	}
-	if (draft_exchange(spool, draft, name) == -1) {
+	enum spool_moved moved = SPOOL_ERROR;
+
+	if (draft_finish(spool, draft, err) == 0) {
+		if (draft_exchange(spool, draft, name) == 0)
+			return sync_dir(spool, spool->dir[SPOOL_NEW], "new", err) == 0
+				   ? SPOOL_MOVED
+				   : SPOOL_ERROR;
+		moved = errno == ENOENT ? SPOOL_GONE : SPOOL_ERROR;
 		error_set_errno(err, "can't replace %s/new/%s", spool->path, name);
-		spool_draft_abandon(spool, draft);
+	}
+	spool_draft_abandon(spool, draft);
+	return moved;
+}
+
+/* ---- what has become of a message ---- */
+
+struct search {
+	int fd;
+	const char *unique;
+	size_t len;
+	ino_t file; /* that it must be, or 0 */
+};
+
+static int search_one(void *context, const char *name, unsigned char type)
+{
+	const struct search *search = context;
+	struct stat st;
+
+	(void)type;
+	if (strncmp(name, search->unique, search->len) != 0 ||
+	    strchr(",:", name[search->len]) == NULL)
+		return 0;
+	if (search->file == 0)
+		return 1;
+	return fstatat(search->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       st.st_ino == search->file;
+}
+
+static int search_dir(
+    const struct spool *spool, enum spool_dir dir, struct search *search, struct error *err)
+{
+	search->fd = spool->dir[dir];
+	return spool_each(spool, search->fd, search_one, search, err);
+}
+
+int spool_has_unique(const struct spool *spool, const char *unique, struct error *err)
+{
+	struct search search = {.unique = unique, .len = strlen(unique)};
+	int found = search_dir(spool, SPOOL_NEW, &search, err);
+
+	if (found == 0)
+		found = search_dir(spool, SPOOL_CUR, &search, err);
+	return found == 0 ? search_dir(spool, SPOOL_FAILED, &search, err) : found;
+}
+
+int spool_settle_twin(struct spool *spool, const struct entry *entry, struct error *err)
+{
+	struct search search = {.unique = entry->name, .len = entry->unique_len};
+	struct stat st;
+	int found;
+
+	if (fstatat(spool->dir[SPOOL_NEW], entry->name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    !S_ISREG(st.st_mode) || st.st_nlink != 2)
+		return 0;
+	search.file = st.st_ino;
+	found = search_dir(spool, SPOOL_CUR, &search, err);
+	if (found == 0)
+		found = search_dir(spool, SPOOL_FAILED, &search, err);
+	if (found == 1 && unlinkat(spool->dir[SPOOL_NEW], entry->name, 0) == -1) {
+		error_set_errno(err, "can't remove %s/new/%s", spool->path, entry->name);
 		return -1;
 	}
-	spool->dirty[SPOOL_NEW] = true;
-	return 0;
+	return found;
 }
 
 /* ---- stock dumps ---- */
 
-/* BASE gets NAME without its ",O=…". */
-static void dump_base(const char *name, char *base, size_t size)
+/* Renames the dump ENTRY to what CHANGED says, in the root or out of it; durable on return. */
+static enum spool_moved dump_move(struct spool *spool, const struct entry *entry, int to_fd,
+    const struct entry *changed, char *to, struct error *err)
 {
-	const char *field = strstr(name, ",O=");
+	const enum spool_moved moved = move(spool, spool->root, entry, to_fd, changed, to, err);
 
-	(void)snprintf(
-	    base, size, "%.*s", (int)(field != NULL ? field - name : (long)strlen(name)), name);
+	if (moved == SPOOL_TOO_LONG)
+		error_set(err, EX_DATAERR, "the name of the dump %s/%s is too long", spool->path,
+		    entry->name);
+	if (moved != SPOOL_MOVED || (fsync(to_fd) == 0 && fsync(spool->root) == 0))
+		return moved;
+	error_set_errno(err, "can't sync %s", spool->path);
+	return SPOOL_ERROR;
 }
 
-/* Renames in the root or out of it, to a name that is free; durable on return. */
-static int dump_move(struct spool *spool, const char *name, int to_fd, const char *field, char *to,
-    struct error *err)
+enum spool_moved spool_dump_advance(struct spool *spool, const struct entry *entry, int64_t offset,
+    int64_t until, char *to, struct error *err)
 {
-	char base[ENTRY_NAME_MAX + 1];
-	int result = -1;
+	char claim[CLAIM_ROOM];
+	struct entry changed = *entry;
 
-	dump_base(name, base, sizeof base);
-	for (unsigned twin = 1; twin < TWINS_MAX && result == -1; twin++) {
-		char mark[16] = "";
-		int len;
-
-		if (twin > 1)
-			(void)snprintf(mark, sizeof mark, "-%u", twin);
-		len = snprintf(to, ENTRY_NAME_MAX + 1, "%s%s,%s", base, mark, field);
-		if (len < 0 || len > ENTRY_NAME_MAX) {
-			error_set(err, EX_DATAERR, "the name of the dump %s/%s is too long",
-			    spool->path, name);
-			return -1;
-		}
-		result = rename_new(spool->root, name, to_fd, to);
-		if (result == -1 && errno != EEXIST)
-			break;
-	}
-	if (result == 0 && fsync(to_fd) == 0 && fsync(spool->root) == 0)
-		return 0;
-	error_set_errno(err, "can't rename the dump %s/%s", spool->path, name);
-	return -1;
+	changed.offset = offset;
+	set_claim(spool, &changed, until, claim);
+	return dump_move(spool, entry, spool->root, &changed, to, err);
 }
 
-int spool_dump_advance(
-    struct spool *spool, const char *name, uint64_t offset, char *to, struct error *err)
+enum spool_moved spool_dump_rest(
+    struct spool *spool, const struct entry *entry, char *to, struct error *err)
 {
-	char field[32];
+	struct entry changed = *entry;
 
-	(void)snprintf(field, sizeof field, "O=%" PRIu64, offset);
-	return dump_move(spool, name, spool->root, field, to, err);
+	drop_claim(&changed);
+	return dump_move(spool, entry, spool->root, &changed, to, err);
 }
 
-int spool_dump_give_up(struct spool *spool, const char *name, struct error *err)
+enum spool_moved spool_dump_doom(
+    struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err)
 {
-	const char *offset = strstr(name, ",O=");
-	char field[ENTRY_NAME_MAX + 16];
+	struct entry changed = *entry;
+
+	drop_claim(&changed);
+	changed.not_before = until;
+	return dump_move(spool, entry, spool->root, &changed, to, err);
+}
+
+enum spool_moved spool_dump_give_up(
+    struct spool *spool, const struct entry *entry, struct error *err)
+{
 	char to[ENTRY_NAME_MAX + 1];
+	struct entry changed = through(entry, "5.6.0");
 
-	(void)snprintf(field, sizeof field, "E=5.6.0%s", offset != NULL ? offset : "");
-	return dump_move(spool, name, spool->dir[SPOOL_FAILED], field, to, err);
+	return dump_move(spool, entry, spool->dir[SPOOL_FAILED], &changed, to, err);
 }
 
 int spool_dump_remove(struct spool *spool, const char *name, struct error *err)
 {
-	if (unlinkat(spool->root, name, 0) == 0 && fsync(spool->root) == 0)
+	if ((unlinkat(spool->root, name, 0) == 0 || errno == ENOENT) && fsync(spool->root) == 0)
 		return 0;
 	error_set_errno(err, "can't remove the dump %s/%s", spool->path, name);
 	return -1;

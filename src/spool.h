@@ -88,24 +88,35 @@ int spool_each(
 
 /* A message that is being written. */
 struct spool_draft {
-	int fd; /* in tmp/, open for reading and writing */
-	char name[ENTRY_NAME_MAX + 1];
+	int fd;				 /* in tmp/, open for reading and writing */
+	char name[ENTRY_NAME_MAX + 1];	 /* there */
+	char target[ENTRY_NAME_MAX + 1]; /* where it goes, its UNIQUE */
 };
 
-/* Opens a fresh file in tmp/ under a new UNIQUE, mode 0640. */
+/* Opens a fresh file in tmp/ under a new UNIQUE, mode 0640; its target is the same. */
 int spool_draft_open(struct spool *spool, struct spool_draft *draft, struct error *err);
-/* fsync, rename into new/ under its UNIQUE, fsync of new/; closes. On -1 the draft is removed. */
+/* The same, with room for BYTES set aside on the disk, so that writing them can't fail for it. */
+int spool_draft_reserve(
+    struct spool *spool, struct spool_draft *draft, uint64_t bytes, struct error *err);
+/*
+ * fsync, rename into new/ under its target, fsync of new/; closes. When there is a file of that
+ * name the draft is removed, and that is all. On -1 it is removed too.
+ */
 int spool_draft_commit(struct spool *spool, struct spool_draft *draft, struct error *err);
 /* The same into failed/ with E=STATUS: it was never a message to send, a person must look. */
 int spool_draft_fail(
     struct spool *spool, struct spool_draft *draft, const char *status, struct error *err);
-/*
- * fsync, then takes the place of new/NAME, which this run has claimed; closes. On -1 the draft is
- * removed: so it is when NAME is gone, for nothing may bring back what somebody has taken away.
- */
-int spool_draft_replace(
-    struct spool *spool, struct spool_draft *draft, const char *name, struct error *err);
 void spool_draft_abandon(struct spool *spool, struct spool_draft *draft);
+
+/*
+ * After a power cut a result may have come to the disk without the end of the name that it left. 1:
+ * ENTRY's file also stands in cur/ or failed/ under its UNIQUE, and is removed from new/; 0: it is
+ * not so; -1: ERR.
+ */
+int spool_settle_twin(struct spool *spool, const struct entry *entry, struct error *err);
+
+/* 1: there is a message UNIQUE, in whatever state; 0: there is none; -1: ERR. */
+int spool_has_unique(const struct spool *spool, const char *unique, struct error *err);
 
 enum spool_moved {
 	SPOOL_MOVED,
@@ -115,18 +126,29 @@ enum spool_moved {
 };
 
 /*
+ * fsync of DRAFT, which then takes the place of new/NAME, claimed by this run; closes. Unless it is
+ * moved the draft is removed: nothing may bring back what somebody has taken away.
+ */
+enum spool_moved spool_draft_replace(
+    struct spool *spool, struct spool_draft *draft, const char *name, struct error *err);
+
+/*
  * The changes of state of a message in new/. ENTRY is parsed from its present name; TO, of
  * ENTRY_NAME_MAX + 1 bytes, gets the new one. No message is ever overwritten: where the target
  * exists (two letters of one name), UNIQUE gets a "-2", "-3" … behind it.
  *
  * claim    A is counted up, C is set to this host and process, T to UNTIL
+ * renew    a claim of this run, to T=UNTIL
  * release  undoes a claim: back to waiting, with the attempt taken back when CHARGED is false
  * restart  drops E: a claimed message that a person has put back is as good as fresh
  * defer    E=STATUS, T=NOT_BEFORE
  * sent     to cur/ with flag S, or removed when KEEP is false
+ * mark     E=2.0.0: it is sent, and only the move to cur/ is missing
  * fail     to failed/ with E=STATUS
  */
 enum spool_moved spool_claim(
+    struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err);
+enum spool_moved spool_renew(
     struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err);
 enum spool_moved spool_release(
     struct spool *spool, const struct entry *entry, bool charged, char *to, struct error *err);
@@ -136,27 +158,38 @@ enum spool_moved spool_defer(struct spool *spool, const struct entry *entry, con
     int64_t not_before, char *to, struct error *err);
 enum spool_moved spool_sent(
     struct spool *spool, const struct entry *entry, bool keep, char *to, struct error *err);
+enum spool_moved spool_mark_sent(
+    struct spool *spool, const struct entry *entry, char *to, struct error *err);
 enum spool_moved spool_fail(struct spool *spool, const struct entry *entry, const char *status,
     char *to, struct error *err);
 
 /*
- * fsync of the directories that changed. spool_sync_due says whether the contract asks for it now,
- * at monotonic NOW_MS.
+ * fsync of the directories that changed. spool_sync_left says in how many milliseconds from
+ * monotonic NOW_MS the contract asks for it: 0 is now, INT64_MAX never.
  */
-bool spool_sync_due(const struct spool *spool, int64_t now_ms);
+int64_t spool_sync_left(const struct spool *spool, int64_t now_ms);
 int spool_sync(struct spool *spool, struct error *err);
 /* The same before the process ends, with the names that are gone from new/. */
 int spool_sync_last(struct spool *spool, struct error *err);
 
 /*
- * Stock dumps of Django stand in the root; "…,O=OFFSET" says how far they are imported. Durable
- * on return.
+ * Stock dumps of Django stand in the root; O says how far they are imported. ENTRY and TO as above;
+ * durable on return.
+ *
+ * advance  claims the dump until UNTIL, or keeps the claim, with O=OFFSET
+ * rest     ends the claim
+ * doom     T=UNTIL, from when on it may be removed
+ * give_up  to failed/ with E=5.6.0 and its O: a person must look, and can move it back
  */
-int spool_dump_advance(
-    struct spool *spool, const char *name, uint64_t offset, char *to, struct error *err);
+enum spool_moved spool_dump_advance(struct spool *spool, const struct entry *entry, int64_t offset,
+    int64_t until, char *to, struct error *err);
+enum spool_moved spool_dump_rest(
+    struct spool *spool, const struct entry *entry, char *to, struct error *err);
+enum spool_moved spool_dump_doom(
+    struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err);
+enum spool_moved spool_dump_give_up(
+    struct spool *spool, const struct entry *entry, struct error *err);
 int spool_dump_remove(struct spool *spool, const char *name, struct error *err);
-/* To failed/ under its name with E=5.6.0 and its O: a person must look, and can move it back. */
-int spool_dump_give_up(struct spool *spool, const char *name, struct error *err);
 
 /* Removes what nobody has written to in tmp/ for SPOOL_STALE_SECONDS before NOW. */
 int spool_sweep(struct spool *spool, int64_t now, struct error *err);

@@ -31,8 +31,8 @@ struct survey {
 
 static enum state state_of(const struct entry *entry, enum spool_dir dir, int64_t now)
 {
-	if (dir == SPOOL_CUR)
-		return SENT;
+	if (dir == SPOOL_CUR || (dir == SPOOL_NEW && entry_has_class(entry, '2')))
+		return SENT; /* or sent, and only the move to cur/ is missing */
 	if (dir == SPOOL_FAILED)
 		return FAILED;
 	if (entry->claim != NULL && entry->not_before > now)
@@ -59,7 +59,7 @@ static int survey_one(void *context, const char *name, unsigned char type)
 		return 0;
 	state = state_of(&entry, survey->dir, survey->now);
 	tally_add(&survey->state[state], &entry);
-	if (survey->dir != SPOOL_NEW || state == IN_FLIGHT)
+	if (survey->dir != SPOOL_NEW || state == IN_FLIGHT || state == SENT)
 		return 0;
 	if (entry.not_before <= survey->now)
 		tally_add(&survey->due, &entry);

@@ -27,6 +27,12 @@ void trouble_file(struct trouble *trouble, const char *name, const char *why)
 	log_end(trouble->log);
 }
 
+void trouble_fault(struct trouble *trouble, const char *name, const char *why)
+{
+	trouble_file(trouble, name, why);
+	trouble->status = EX_IOERR;
+}
+
 void trouble_move(struct trouble *trouble, const char *name, enum spool_moved moved)
 {
 	if (moved == SPOOL_TOO_LONG) {
@@ -42,7 +48,14 @@ void trouble_move(struct trouble *trouble, const char *name, enum spool_moved mo
 void trouble_note(struct trouble *trouble)
 {
 	log_say(trouble->log, LOG_LEVEL_ERROR, "error", trouble->err.text);
-	trouble->status = trouble->err.status == EX_NOPERM ? EX_NOPERM : EX_IOERR;
+	switch (trouble->err.status) {
+	case EX_NOPERM:
+	case EX_OSERR:
+		trouble->status = trouble->err.status;
+		break;
+	default:
+		trouble->status = EX_IOERR;
+	}
 }
 
 void trouble_stop(struct trouble *trouble)

@@ -30,6 +30,9 @@ void trouble_free(struct trouble *trouble);
 /* NAME is nothing to send, because WHY: reported at its first time in this run. */
 void trouble_file(struct trouble *trouble, const char *name, const char *why);
 
+/* The same for a file that could not be read, which asks for an exit status too. */
+void trouble_fault(struct trouble *trouble, const char *name, const char *why);
+
 /* A change of state that NAME did not take, with err set when MOVED is SPOOL_ERROR. */
 void trouble_move(struct trouble *trouble, const char *name, enum spool_moved moved);
 

@@ -656,23 +656,35 @@ def test_one_file_that_can_not_be_renamed_does_not_stop_the_rest(
 
 
 @pytest.mark.skipif(not measure.have_strace(), reason="strace is missing or may not trace")
+@pytest.mark.parametrize(
+    "failing, then, kept",
+    [
+        # The first rename claims, the second goes to cur/, the third marks in new/.
+        ("renameat2:error=ENOSPC:when=2", ["…,A=1,E=2.0.0"], 1),
+        ("renameat2:error=ENOSPC:when=2..3", [], 0),
+    ],
+)
 def test_what_is_sent_but_can_not_be_kept_is_not_sent_again(
-    spool: Spool, fault_server: Callable[..., FaultServer]
+    spool: Spool,
+    fault_server: Callable[..., FaultServer],
+    failing: str,
+    then: List[str],
+    kept: int,
 ) -> None:
     server = fault_server()
     point_at(spool, server)
-    spool.drop(MESSAGE, envelope=TO_B)
-    # The first rename claims, the second goes to cur/.
+    name = spool.drop(MESSAGE, envelope=TO_B)
     trace = measure.trace(
         spool.argv("run"),
         ("renameat2",),
-        options=("-e", "inject=renameat2:error=ENOSPC:when=2"),
+        options=("-e", f"inject={failing}"),
     )
     assert trace.returncode == 74
     assert "No space left" in trace.stderr
+    assert spool.ls()["new"] == [mark.replace("…", unique_of(name)) for mark in then]
     assert spool.run().returncode == 0
     assert len(server.messages) == 1
-    assert spool.counts() == {"tmp": 0, "new": 0, "cur": 0, "failed": 0}
+    assert spool.counts() == {"tmp": 0, "new": 0, "cur": kept, "failed": 0}
 
 
 def test_a_spool_that_is_none(make_spool: Callable[..., Spool], tmp_path: Path) -> None:

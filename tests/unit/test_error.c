@@ -26,8 +26,8 @@ static void errno_makes_text_and_status(void **state)
 	const struct {
 		int number;
 		int status;
-	} cases[] = {{EACCES, EX_NOPERM}, {EPERM, EX_NOPERM}, {EROFS, EX_NOPERM},
-	    {ENOSPC, EX_IOERR}, {ENOENT, EX_IOERR}};
+	} cases[] = {{EACCES, EX_NOPERM}, {EPERM, EX_NOPERM}, {EROFS, EX_IOERR}, {ENOSPC, EX_IOERR},
+	    {ENOENT, EX_IOERR}};
 	struct error err;
 	char expected[256];
 

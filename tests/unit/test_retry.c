@@ -34,6 +34,7 @@ static void spread_reaches_both_ends(void **state)
 		for (uint32_t random = 0; random < 100000; random++) {
 			int64_t next = retry_next(&schedule, attempts, NOW, random) - NOW;
 
+			assert_true(NOW + next <= retry_latest(&schedule, NOW));
 			least = next < least ? next : least;
 			most = next > most ? next : most;
 		}

@@ -116,8 +116,8 @@ class EmailBackend(filebased.EmailBackend):
                 reason = error.strerror
             if reason:
                 raise self._misconfigured(
-                    f"{self.file_path} is no spool that this user can write to: {directory}: "
-                    f"{reason}. Make it with `maildrain init`, and let the user be in its group."
+                    f"{self.file_path} is no spool this user can write to: {directory}: {reason}"
+                    ". Make it with `maildrain init` on a writable disk; put the user in its group."
                 )
 
     def _misconfigured(self, text: str) -> ImproperlyConfigured:
