@@ -6,17 +6,23 @@ network is a loopback of its own, and no unit of the machine is enabled.
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import pytest
 from lab import repo
+from lab.certs import Certs
 from lab.child import Child
+from lab.faultserver import DEFAULT_EHLO, FaultServer
 from lab.spool import config_text, envelope_block, unique_name
 
 SYSTEMD = repo.ROOT / "systemd"
@@ -33,6 +39,52 @@ ENCODED = (
     b"To: a@example.net\nDate: Wed, 01 Jan 2025 00:00:00 -0000\nMessage-ID: <1@example.com>\n"
     b"\nSGVsbG8uCg==\n"
 )
+
+# Each is refused in the sandbox, and in it alone: the second word says by what line of the unit.
+PROBES = """
+import ctypes, errno, json, mmap, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(name, *args):
+    if getattr(libc, name)(*args) == -1:
+        raise OSError(ctypes.get_errno(), name)
+def write(path):
+    with open(path, "w"):
+        os.unlink(path)
+PROBES = {
+    "ptrace filter": lambda: call("ptrace", 0, 0, 0, 0),
+    "setpriority filter": lambda: os.setpriority(os.PRIO_PROCESS, 0, 19),
+    "setaffinity filter": lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)),
+    "personality LockPersonality": lambda: call("personality", 0x0040000),
+    "unshare RestrictNamespaces": lambda: call("unshare", 0x10000000),
+    "packet RestrictAddressFamilies": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
+    "exec MemoryDenyWriteExecute": lambda: mmap.mmap(
+        -1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC),
+    "setuid RestrictSUIDSGID": lambda: os.close(
+        os.open(sys.argv[1] + "/suid", os.O_CREAT | os.O_WRONLY, 0o4700)),
+    "srv ProtectSystem": lambda: write("/srv/shared/x"),
+    "run ReadOnlyPaths": lambda: write("/run/shared/x"),
+    "shm InaccessiblePaths": lambda: write("/dev/shm/x"),
+}
+def connect(path):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
+GOOD = {
+    "ordinary": os.getpid,
+    "spool": lambda: write(sys.argv[1] + "/probe"),
+    "resolver": lambda: connect("/run/systemd/journal/stdout"),  # as to its own
+}
+said = {}
+for name in (sys.argv[2:] or [*PROBES, *GOOD]):
+    try:
+        ({**PROBES, **GOOD})[name]()
+        said[name] = "worked"
+    except OSError as error:
+        said[name] = errno.errorcode[error.errno]
+with open("/proc/self/status") as file:
+    status = dict(line.rstrip().split(":\\t") for line in file if ":\\t" in line)
+said.update((key, status[key].strip()) for key in ("Seccomp", "NoNewPrivs", "CapBnd", "CapEff"))
+print("PROBE " + json.dumps(said), flush=True)
+"""
 
 # $1 is an empty folder, $2 a script for the new root that installs what is under test. /proc/sys
 # belongs to the whole machine: systemd may read it, not set it.
@@ -206,9 +258,10 @@ class Machine:
         return len(re.findall(r"^Starting maildrain\.service", log, re.MULTILINE))
 
     def log(self, unit: str = "maildrain.service") -> str:
+        """Of the last run. After a good one systemd forgets the unit with its invocation."""
         self.check("journalctl", "--sync")
-        invocation = self.show(unit, "InvocationID")
-        return self.out("journalctl", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}")
+        log = self.out("journalctl", "--output=cat", f"--unit={unit}")
+        return re.split(rf"^Starting {re.escape(unit)}", log, flags=re.MULTILINE)[-1]
 
     def path(self, path: str) -> Path:
         """PATH of the machine, for this side to look at."""
@@ -258,6 +311,43 @@ class Machine:
             timeout=60, check=True,
         )  # fmt: skip
         return name
+
+    def put(self, name: str, content: bytes, folder: str = "new") -> None:
+        """A file in the spool that the group can read, past the web user."""
+        path = self.path(f"/var/spool/maildrain/{folder}/{name}")
+        path.write_bytes(content)
+        path.chmod(0o640)
+
+    def probe(self, override: str = "", *probes: str) -> Dict[str, str]:
+        """What a process meets with in the unit's place, OVERRIDE being further lines of it."""
+        self.path("/run/probe.py").write_text(PROBES)
+        for place in ("/run/shared", "/srv/shared"):
+            self.path(place).mkdir(exist_ok=True)
+            self.path(place).chmod(0o777)
+        words = " ".join(f'"{probe}"' for probe in probes)
+        argv = f"/usr/bin/python3 -I /run/probe.py /var/spool/maildrain/tmp {words}"
+        self.override(
+            "maildrain.service", f"[Service]\nExecStart=\nExecStart={argv}\n{override}"
+        )
+        self.call("systemctl", "start", "maildrain.service")
+        found = re.search(r"^PROBE (.*)$", self.log(), re.MULTILINE)
+        return json.loads(found[1]) if found else {}
+
+    def server(self, **options: Any) -> FaultServer:
+        """A fault server in the network of the machine: a socket stays where it was made."""
+        made: List[FaultServer] = []
+
+        def make() -> None:
+            clone_newnet = 0x40000000
+            fd = os.open(f"/proc/{self._init()}/ns/net", os.O_RDONLY)
+            if ctypes.CDLL(None).setns(fd, clone_newnet) == 0:
+                made.append(FaultServer(**options))
+            os.close(fd)
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        return made[0]
 
     def ls(self, spool: str = "maildrain") -> Dict[str, List[str]]:
         return {
@@ -412,3 +502,131 @@ def test_sandbox_shows_a_run_nothing_else_to_write(machine: Machine) -> None:
     assert os.listdir(machine.path("/srv/maildrain/new")) == [unique]
     machine.override("maildrain.service", "[Service]\nReadWritePaths=/srv/maildrain\n")
     assert machine.run_service() == 0, machine.log()
+
+
+# The sandbox, from within
+
+
+def refused(said: Dict[str, str]) -> List[str]:
+    """The probes that did not work, of those that are to be refused."""
+    return sorted(name for name in said if " " in name and said[name] != "worked")
+
+
+def probes() -> List[str]:
+    return sorted(re.findall(r'^    "(\w+ \w+)": ', PROBES, re.MULTILINE))
+
+
+def test_sandbox_is_in_effect(machine: Machine) -> None:
+    said = machine.probe()
+    assert refused(said) == probes(), said
+    assert {name: said[name] for name in probes() if name.endswith("filter")} == {
+        name: "EPERM" for name in probes() if name.endswith("filter")
+    }
+    assert said["ordinary"] == said["spool"] == said["resolver"] == "worked", said
+    assert (said["Seccomp"], said["NoNewPrivs"]) == ("2", "1")
+    assert int(said["CapBnd"], 16) == int(said["CapEff"], 16) == 0
+
+
+def test_each_part_of_the_sandbox_does_its_own(machine: Machine) -> None:
+    """The test above can fail: what a line of the unit forbids works without it."""
+    off = """
+SystemCallFilter=
+LockPersonality=no
+RestrictNamespaces=no
+RestrictAddressFamilies=
+MemoryDenyWriteExecute=no
+RestrictSUIDSGID=no
+ProtectSystem=no
+ReadOnlyPaths=
+InaccessiblePaths=
+"""
+    assert refused(machine.probe(off)) == []
+
+
+def test_filter_alone_refuses_what_it_is_for(machine: Machine) -> None:
+    without_filter = machine.probe("SystemCallFilter=\n")
+    others = [name for name in probes() if not name.endswith("filter")]
+    assert refused(without_filter) == others
+
+
+def test_exposure_of_the_loaded_unit(machine: Machine) -> None:
+    for unit in ("maildrain.service", "maildrain@bulk.service"):
+        result = machine.call(
+            "systemd-analyze", "security", "--no-pager", "--threshold=15", unit
+        )
+        level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", result.stdout)
+        assert level and float(level[1]) <= 1.5 and result.returncode == 0, result.stdout
+
+
+KILL = "SystemCallErrorNumber=kill\n"
+
+
+def test_forbidden_call_can_be_made_to_kill(machine: Machine) -> None:
+    """What the next test stands on."""
+    assert machine.probe(KILL, "ordinary")["ordinary"] == "worked"
+    machine.path("/run/systemd/system/maildrain.service.d/test.conf").unlink()
+    machine.path("/run/systemd/system/maildrain.service.d").rmdir()
+    assert machine.probe(KILL, "ptrace filter") == {}
+    assert machine.show("maildrain.service", "ExecMainStatus") == str(int(signal.SIGSYS))
+
+
+PARTLY = b"Subject: three\n\nFor three, with a line of 8bit: \xc3\xa9.\n"
+
+
+def test_no_path_of_a_run_needs_a_forbidden_call(machine: Machine, tmp_path: Path) -> None:
+    """TLS, AUTH, names by DNS or hosts, partial success, a dump, an expiry, a claim that is over,
+    the sweep and the purge: with a filter that kills, one call too many would show."""
+    certs = Certs(tmp_path)
+    machine.path("/etc/maildrain/ca.pem").write_bytes(certs.ca.read_bytes())
+    secret = machine.path("/etc/maildrain/smtp-password")
+    secret.write_text("right\n")
+    secret.chmod(0o600)
+    answers = {"no@example.net": "550 5.1.1 Unknown", "later@example.net": ["451 4.2.1 Busy"]}
+    server = machine.server(
+        ehlo=(*DEFAULT_EHLO, "STARTTLS"), ehlo_tls=(*DEFAULT_EHLO, "AUTH PLAIN"),
+        tls=certs.server_context(), users={"site": "right"}, require_auth=True,
+        answers={"RCPT": {**answers, "*": None}},
+    )  # fmt: skip
+    three = envelope_block("s@example.com", ["a@example.net", *answers])
+    machine.put("1.M1P1Q1.h", three + PARTLY)
+    machine.put("1.M2P1Q1.h,X=1000", three + PARTLY)
+    machine.put("1.M3P1Q1.h,A=1,C=elsewhere-1,T=1000", three + PARTLY)
+    machine.put("20250101-000000-140000.log", ENCODED + b"\n" + b"-" * 79 + b"\n", ".")
+    for folder in ("tmp", "cur"):
+        machine.put("1.M9P1Q1.h,A=1:2,S", PARTLY, folder)
+    with server:
+        machine.configure(
+            url=f"smtp://localhost:{server.port}", tls="required", ca_file="/etc/maildrain/ca.pem",
+            user="site", password_file="${CREDENTIALS_DIRECTORY}/smtp-password",
+        )  # fmt: skip
+        machine.override("maildrain.service", f"[Service]\n{KILL}")
+        assert machine.run_service() == 0, machine.log()
+        assert machine.show("maildrain.service", "Result") == "success"
+        server.check()
+    log = machine.log()
+    assert "imported messages=1" in log
+    # Who is to have it later is put off once, over both messages.
+    assert [log.count(f"{event} id=") for event in ("sent", "deferred", "failed")] == [4, 1, 3], log
+    after = machine.ls()
+    assert [name for name in after["new"] if name.startswith("1.M1P1Q1.h")] == after["new"]
+    assert {name.split(",")[0] for name in after["failed"]} == {"1.M2P1Q1.h", "1.M3P1Q1.h"}
+
+
+def test_timer_as_shipped_fires_by_itself(machine: Machine) -> None:
+    """A stamp an hour old is a missed minute: it is made up for at once."""
+    unique = machine.drop()
+    machine.check(
+        "sh", "-euc",
+        "mkdir -p /var/lib/systemd/timers; touch -d -1hour /var/lib/systemd/timers/"
+        "stamp-maildrain.timer",
+    )  # fmt: skip
+    machine.check("systemctl", "enable", "--now", "maildrain.timer")
+    try:
+        assert wait_until(lambda: machine.sent(unique), 15), machine.log()
+        assert wait_until(lambda: machine.show("maildrain.timer", "SubState") == "waiting", 5)
+        nearest = machine.out("systemctl", "list-timers", "--no-pager", "--output=json",
+                              "maildrain.timer")  # fmt: skip
+        (timer,) = json.loads(nearest)
+        assert 0 < timer["next"] / 1e6 - time.time() < 66
+    finally:
+        machine.check("systemctl", "disable", "--now", "maildrain.timer")
