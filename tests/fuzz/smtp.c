@@ -1,0 +1,458 @@
+/*
+ * smtp: the transaction machine against a server of any kind.
+ *
+ * A model of the server reads what the machine puts out, command by command, and matches the
+ * replies that the fuzzer has made up with them, in their order. It knows from this alone who has
+ * got what, and holds the results of the machine against it.
+ *
+ * An input is: offer, letters, cuts, and then what the server says.
+ */
+#include <stdio.h>
+#include <strings.h>
+
+#include "fuzz.h"
+#include "smtp.h"
+
+#define LETTERS	     3 /* submitted in one session */
+#define TO_MAX	     3
+#define PENDING_MAX  16
+#define HEADER(sent) "X-Maildrain-From: <s%zu@example.com>\n" sent "From: a@example.com\n"
+#define TO(who)	     "X-Maildrain-To: <" who ">\n"
+
+static const char *const templates[] = {
+    HEADER(TO("r0@example.net")) "\ntext\n",
+    HEADER(TO("r0@example.net") TO("r1@example.net")) "\n.\r\n..a\r.\n\r\n.\rMAIL FROM:<>\n.",
+    HEADER(TO("r0@example.net") TO("r1@example.net") TO("r2@example.net")) "\n\xc3\xb6\n",
+    HEADER(TO("r\xc3\xb6@example.net") TO("r1@example.net")) "Subject: \xc3\xb6\n\ntext",
+    HEADER(TO("r0@example.net") "X-Maildrain-Done: <r1@example.net> 250 Ok\n") "\n%01500d\n",
+    HEADER(TO("r 0@example.net") TO("r1@example.net")) "\n",
+    HEADER(TO("r0@example.net") "X-Maildrain-Done: <r1@example.net> 250 Ok\n" TO(
+	"r2@example.net")) "\ntext\n",
+    /* The last one's file is shorter than it was. */
+    HEADER(TO("r0@example.net")) "\ntext\n",
+};
+#define TEMPLATES (sizeof templates / sizeof templates[0])
+
+struct letter {
+	struct message message;
+	struct body_size size;
+	char *wire; /* what must arrive, if anything */
+	size_t wire_len;
+	bool is_short;
+	bool returned;
+	/* The model's view. */
+	bool mail_accepted;
+	bool accepted[TO_MAX];	/* 2xx to RCPT */
+	bool delivered[TO_MAX]; /* 2xx to the dot behind it */
+	bool began;		/* 354 */
+	bool dotted;		/* its whole body has gone out, with the dot */
+	bool dot_answered;
+	bool said_no; /* 5xx to something of it */
+	bool mailed;
+};
+
+enum kind { RSET, MAIL, RCPT, DATA, DOT, QUIT };
+
+struct command {
+	enum kind kind;
+	size_t letter;
+	size_t to;
+};
+
+struct model {
+	struct smtp smtp;
+	struct fuzz fuzz;
+	struct letter letter[LETTERS];
+	size_t submitted;
+	struct command pending[PENDING_MAX]; /* no reply yet, in order */
+	size_t pendings;
+	size_t current; /* the letter of the last MAIL */
+	bool in_body;
+	bool quit;
+	bool unasked; /* the server has answered what nobody asked */
+	char *out;    /* what the machine has given out */
+	size_t out_len;
+	size_t written;		   /* of that; the model sees no more */
+	char line[REPLY_LINE_MAX]; /* of the server, so far */
+	size_t line_len;
+	size_t replies; /* whole ones */
+};
+
+/* ---- letters ---- */
+
+static void letter_wire(struct letter *letter)
+{
+	struct message *message = &letter->message;
+	const size_t len = message->buf_len - message->buf_pos;
+	struct body body = {0}, measured = {0};
+
+	letter->wire = malloc(BODY_GROWTH * len + 2);
+	assert(letter->wire != NULL);
+	letter->wire_len = body_encode(&body, message->buf + message->buf_pos, len, letter->wire);
+	letter->wire_len += body_finish(&body, letter->wire + letter->wire_len);
+	body_measure(&measured, message->buf + message->buf_pos, len, &message->size);
+	body_measure_end(&measured, &message->size);
+}
+
+/* A message that is all in memory. */
+static void letter_make(struct letter *letter, size_t kind, size_t number)
+{
+	struct message *message = &letter->message;
+	struct envelope_fault fault;
+	char text[4096];
+	size_t head;
+
+	memset(letter, 0, sizeof *letter);
+	message_init(message);
+	message->buf_len = (size_t)snprintf(text, sizeof text, templates[kind], number, 7);
+	assert(message->buf_len < sizeof text);
+	message->buf = malloc(message->buf_len);
+	assert(message->buf != NULL);
+	memcpy(message->buf, text, message->buf_len);
+	message->buf_room = message->file_pos = message->file_size = message->buf_len;
+	head = envelope_head_len(message->buf, message->buf_len);
+	assert(envelope_parse(&message->envelope, message->buf, head, &fault) == 0);
+	assert(message->envelope.count <= TO_MAX);
+	message->buf_pos = message->envelope.block_len;
+	for (size_t i = message->buf_pos; i < head; i++)
+		message->header_8bit = message->header_8bit || (message->buf[i] & 0x80) != 0;
+	letter_wire(letter);
+	letter->is_short = kind == TEMPLATES - 1;
+	message->file_size += letter->is_short; /* no descriptor: what is missing can't be read */
+	envelope_refuse_faulty(&message->envelope);
+}
+
+/* ---- the server's side of the dialogue ---- */
+
+static size_t find_to(const struct letter *letter, const char *address, size_t len)
+{
+	const struct envelope *envelope = &letter->message.envelope;
+
+	for (size_t i = 0; i < envelope->count; i++)
+		if (strlen(envelope->recipient[i].address) == len &&
+		    memcmp(envelope->recipient[i].address, address, len) == 0)
+			return i;
+	abort(); /* a RCPT for somebody else */
+}
+
+static void model_push(struct model *model, enum kind kind, size_t to)
+{
+	if (model->pendings > 0) {
+		const enum kind last = model->pending[model->pendings - 1].kind;
+
+		assert(model->smtp.offer.pipelining && last != DATA && last != QUIT);
+	}
+	assert(model->pendings < PENDING_MAX && !model->quit);
+	model->pending[model->pendings++] =
+	    (struct command){.kind = kind, .letter = model->current, .to = to};
+}
+
+/* A command of the machine: LINE without its CRLF. */
+static void model_command(struct model *model, const char *line, size_t len)
+{
+	unsigned number;
+	size_t to = 0;
+
+	assert(memchr(line, '\r', len) == NULL && memchr(line, '\n', len) == NULL);
+	assert(memchr(line, '\0', len) == NULL && len < SMTP_COMMAND_MAX);
+	if (len == 4 && memcmp(line, "RSET", 4) == 0) {
+		model_push(model, RSET, 0);
+	} else if (sscanf(line, "MAIL FROM:<s%u@example.com>", &number) == 1) {
+		assert(number < model->submitted && !model->letter[number].mailed);
+		model->current = number;
+		model->letter[number].mailed = true;
+		model_push(model, MAIL, 0);
+	} else if (len > 10 && memcmp(line, "RCPT TO:<", 9) == 0 && line[len - 1] == '>') {
+		to = find_to(&model->letter[model->current], line + 9, len - 10);
+		model_push(model, RCPT, to);
+	} else if (len == 4 && memcmp(line, "DATA", 4) == 0) {
+		model_push(model, DATA, 0);
+	} else {
+		assert(len == 4 && memcmp(line, "QUIT", 4) == 0);
+		model_push(model, QUIT, 0);
+		model->quit = true;
+	}
+}
+
+static bool has_accepted(const struct letter *letter)
+{
+	for (size_t i = 0; i < TO_MAX; i++)
+		if (letter->accepted[i])
+			return true;
+	return false;
+}
+
+/* The length of a body with its dot at the start of what is written; 0 when it has no end yet. */
+static size_t body_len(const struct model *model)
+{
+	const char *end;
+
+	if (model->written >= 3 && memcmp(model->out, ".\r\n", 3) == 0)
+		return 3;
+	end = memmem(model->out, model->written, "\r\n.\r\n", 5);
+	return end == NULL ? 0 : (size_t)(end - model->out) + 5;
+}
+
+/* A body has ended: it is the letter, or nothing when nobody was to get it. */
+static void model_body(struct model *model, size_t len)
+{
+	struct letter *letter = &model->letter[model->current];
+
+	if (has_accepted(letter)) {
+		assert(!letter->is_short && len - 3 == letter->wire_len);
+		assert(memcmp(model->out, letter->wire, letter->wire_len) == 0);
+		letter->dotted = true;
+	} else {
+		assert(len == 3);
+	}
+	model->in_body = false;
+	model_push(model, DOT, 0);
+}
+
+/* The same for a command. */
+static size_t command_len(const struct model *model)
+{
+	const char *end = memmem(model->out, model->written, "\r\n", 2);
+
+	return end == NULL ? 0 : (size_t)(end - model->out) + 2;
+}
+
+/* Reads what is written, as far as it goes. */
+static void model_read(struct model *model)
+{
+	size_t len;
+
+	while ((len = model->in_body ? body_len(model) : command_len(model)) > 0) {
+		if (model->in_body) {
+			model_body(model, len);
+		} else {
+			model->out[len - 2] = '\0';
+			model_command(model, model->out, len - 2);
+		}
+		model->out_len -= len;
+		model->written -= len;
+		memmove(model->out, model->out + len, model->out_len);
+	}
+}
+
+static void model_dot_reply(struct letter *letter, int code)
+{
+	letter->dot_answered = true;
+	for (size_t i = 0; i < TO_MAX; i++)
+		letter->delivered[i] = letter->accepted[i] && letter->dotted && code / 100 == 2;
+}
+
+/* A reply of the server to the first command that waits for one. */
+static void model_reply(struct model *model, int code)
+{
+	struct command command;
+	struct letter *letter;
+
+	if (model->pendings == 0) {
+		model->unasked = true;
+		return;
+	}
+	command = model->pending[0];
+	model->pendings--;
+	memmove(model->pending, model->pending + 1, model->pendings * sizeof command);
+	letter = &model->letter[command.letter];
+	if (command.kind != RSET && command.kind != QUIT && code / 100 == 5)
+		letter->said_no = true;
+	if (command.kind == RCPT)
+		letter->accepted[command.to] = letter->mail_accepted && code / 100 == 2;
+	if (command.kind == MAIL)
+		letter->mail_accepted = code / 100 == 2;
+	if (command.kind == DATA)
+		model->in_body = letter->began = code == 354;
+	if (command.kind == DOT)
+		model_dot_reply(letter, code);
+}
+
+/* A line of the server; the last of a reply has no "-" behind its code. What the machine has not
+ * taken, as the session had ended before, has no effect. */
+static void model_line(struct model *model)
+{
+	const char *line = model->line;
+	size_t len = model->line_len;
+
+	model->line_len = 0;
+	while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+		len--;
+	if (len >= 3 && (len == 3 || line[3] == ' ') && model->replies++ < model->smtp.replies)
+		model_reply(model, (line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0'));
+}
+
+/* The server says BYTES: to the machine at once, to the model line by line. */
+static void say(struct model *model, const char *bytes, size_t len)
+{
+	smtp_input(&model->smtp, bytes, len);
+	for (size_t i = 0; i < len && model->line_len < sizeof model->line; i++) {
+		model->line[model->line_len++] = bytes[i];
+		if (bytes[i] == '\n')
+			model_line(model);
+	}
+	assert(!model->unasked || model->smtp.end != SMTP_OPEN);
+}
+
+/* How much the server says next: mostly a line, so that the dialogue gets on. */
+static size_t next_piece(struct fuzz *fuzz)
+{
+	const char *end = memchr(fuzz->at, '\n', fuzz->left);
+
+	if (end == NULL || fuzz_choose(fuzz, 0, 3) == 0)
+		return fuzz_piece(fuzz, fuzz->left);
+	return (size_t)(end - fuzz->at) + 1;
+}
+
+/* ---- the machine's side ---- */
+
+/* Takes more from the machine; true when there was something. */
+static bool take_out(struct model *model)
+{
+	const size_t room = fuzz_choose(&model->fuzz, SMTP_COMMAND_MAX, 2000);
+	const bool open = model->smtp.end == SMTP_OPEN;
+	char *buf = malloc(room);
+	size_t n;
+
+	assert(buf != NULL);
+	n = smtp_output(&model->smtp, buf, room);
+	assert(n <= room && (open || n == 0));
+	model->out = realloc(model->out, model->out_len + n + 1);
+	assert(model->out != NULL);
+	memcpy(model->out + model->out_len, buf, n);
+	model->out_len += n;
+	free(buf);
+	return n > 0;
+}
+
+/* Mostly all is written, sometimes a part. */
+static void put_out(struct model *model)
+{
+	while (take_out(model) && fuzz_choose(&model->fuzz, 0, 7) > 0) {
+		const size_t left = model->out_len - model->written;
+		const bool all = fuzz_choose(&model->fuzz, 0, 7) > 0;
+		const size_t n = all ? left : fuzz_choose(&model->fuzz, 0, left);
+
+		smtp_written(&model->smtp, n);
+		model->written += n;
+		model_read(model);
+	}
+}
+
+static void submit(struct model *model, unsigned kinds)
+{
+	while (model->submitted < LETTERS && smtp_ready(&model->smtp)) {
+		struct letter *letter = &model->letter[model->submitted];
+
+		letter_make(letter, (kinds >> 3 * model->submitted) % TEMPLATES, model->submitted);
+		smtp_submit(&model->smtp, &letter->message);
+		model->submitted++;
+	}
+}
+
+/* Who is done has got it by a 2xx to the dot of just this message. */
+static void check_recipient(const struct letter *letter, size_t i)
+{
+	const struct recipient *recipient = &letter->message.envelope.recipient[i];
+
+	if (!recipient->tried) {
+		assert(!letter->delivered[i]);
+		return;
+	}
+	assert((recipient->state == RECIPIENT_DONE) == letter->delivered[i]);
+	if (recipient->state == RECIPIENT_FAILED && letter->mailed && recipient->asked)
+		assert(letter->said_no);
+	if (recipient->state == RECIPIENT_FAILED || recipient->state == RECIPIENT_DEFERRED)
+		assert(recipient->status[0] != '\0');
+}
+
+static void check_result(const struct model *model, const struct letter *letter)
+{
+	const struct message *message = &letter->message;
+
+	for (size_t i = 0; i < message->envelope.count; i++)
+		check_recipient(letter, i);
+	if (message->verdict == MESSAGE_SETTLED)
+		assert(envelope_count(&message->envelope, RECIPIENT_TODO) == 0);
+	/* A message that makes servers hang up is charged. */
+	if (letter->began && model->smtp.end != SMTP_RELAY_FAULT)
+		assert(message->verdict == MESSAGE_SETTLED);
+	/* What has gone out whole is never sent again as if nothing had been. */
+	if (message->verdict == MESSAGE_UNTRIED)
+		assert(!letter->dotted || letter->dot_answered);
+	if (letter->dotted && !letter->dot_answered)
+		assert(message->in_doubt);
+	if (message->in_doubt)
+		assert(letter->dotted && model->smtp.end != SMTP_OPEN);
+	assert(!letter->is_short || !letter->dotted);
+}
+
+static void take_finished(struct model *model)
+{
+	struct message *message;
+
+	while ((message = smtp_finished(&model->smtp)) != NULL) {
+		struct letter *letter = NULL;
+
+		for (size_t i = 0; i < model->submitted; i++)
+			if (&model->letter[i].message == message)
+				letter = &model->letter[i];
+		assert(letter != NULL && !letter->returned);
+		letter->returned = true;
+		check_result(model, letter);
+	}
+}
+
+static void talk(struct model *model, unsigned kinds)
+{
+	while (model->fuzz.left > 0 && model->smtp.end == SMTP_OPEN) {
+		const size_t piece = next_piece(&model->fuzz);
+
+		submit(model, kinds);
+		if (model->submitted == LETTERS)
+			smtp_quit(&model->smtp);
+		put_out(model);
+		say(model, model->fuzz.at, piece);
+		model->fuzz.at += piece;
+		model->fuzz.left -= piece;
+		(void)smtp_phase(&model->smtp);
+		take_finished(model);
+	}
+	smtp_lost(&model->smtp, "the connection is gone");
+	take_finished(model);
+}
+
+static void model_free(struct model *model)
+{
+	for (size_t i = 0; i < model->submitted; i++) {
+		message_free(&model->letter[i].message);
+		free(model->letter[i].wire);
+	}
+	free(model->out);
+	free(model);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct model *model = calloc(1, sizeof *model);
+	struct smtp_offer offer;
+	unsigned bits, kinds;
+
+	assert(model != NULL);
+	model->fuzz = fuzz_start(data, size);
+	bits = fuzz_byte(&model->fuzz);
+	offer = (struct smtp_offer){.pipelining = bits & 1,
+	    .eightbit = bits & 2,
+	    .smtputf8 = bits & 4,
+	    .size = bits & 8,
+	    .size_max = bits & 64 ? 200 : 0};
+	kinds = fuzz_byte(&model->fuzz) | fuzz_byte(&model->fuzz) << 8;
+	fuzz_seed(&model->fuzz);
+	smtp_init(&model->smtp, &offer);
+	talk(model, kinds);
+	assert(!smtp_ready(&model->smtp) && model->smtp.count == 0);
+	for (size_t i = 0; i < model->submitted; i++)
+		assert(model->letter[i].returned);
+	model_free(model);
+	return 0;
+}
