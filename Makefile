@@ -131,6 +131,8 @@ help:
 	@echo "make check-unit    only the unit tests of the C modules"
 	@echo "make check-e2e     only the tests with real servers"
 	@echo "make check-django  only the tests of the Django backend"
+	@echo "make faults        the fault campaign in full: what each fault costs (half an hour)"
+	@echo "make fuzz          fuzz what reads names, messages, replies and config (FUZZ_SECONDS each)"
 	@echo "make check-matrix  the tests on other releases of Debian, in chroots (root, slow)"
 	@echo "make bench-drain   compare with smtp-source, on this machine"
 	@echo "make deps          install what building needs (apt, with sudo when not root)"
@@ -163,6 +165,20 @@ check-e2e: all
 .PHONY: check-django
 check-django: all
 	MAILDRAIN=$(CURDIR)/$(PROGRAM) PYTHONPATH=src/django $(PYTHON) -m pytest -q tests/django
+
+# The short form of both is in "make check". FAULTS names families: see tests/faults.
+.PHONY: faults
+faults:
+	@tests/deps.sh check
+	@$(MAKE) --no-print-directory --silent all
+	@MAILDRAIN=$(CURDIR)/$(PROGRAM) PYTHONPATH=tests $(PYTHON) -m faults $(FAULTS)
+
+FUZZ_SECONDS ?= 300
+
+.PHONY: fuzz
+fuzz:
+	@tests/deps.sh check
+	@tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 .PHONY: check-matrix
 check-matrix:

@@ -161,6 +161,15 @@ django() {
 	PYTHONPATH=src/django e2e build/gcc tests/django
 }
 
+fuzzed() {
+	tests/fuzz/run.sh 3
+}
+
+faults() {
+	MAILDRAIN=$PWD/build/sbin/maildrain PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 \
+		$PYTHON -m faults --short
+}
+
 demo() {
 	$PYTHON tests/demo/demo.py build/sbin/maildrain
 }
@@ -192,6 +201,8 @@ step "unit tests, clang" unit_clang
 chmod -R a+rwX build/gcc/obj
 steps "end to end, gcc" e2e_gcc "end to end, clang" e2e_clang
 step "Django backend" django
+step "fuzzers, 3 seconds each" fuzzed
+step "fault campaign, short form" faults
 step "demo" demo
 step "line coverage of src/ at least $COVERAGE_MIN %" coverage
 grep -h '^TOTAL' "$LOGS"/line-coverage*.log

@@ -10,7 +10,8 @@ BUILD=(gcc make pkg-config libc6-dev libcurl4-openssl-dev libconfuse-dev)
 DEMO=("${BUILD[@]}" python3-django python3-aiosmtpd)
 CHECK=("${DEMO[@]}" clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr
 	libcmocka-dev python3-pytest python3-pip python3-setuptools python3-wheel openssl strace
-	systemd dbus cron postfix dovecot-core libsasl2-modules procps)
+	systemd dbus cron postfix dovecot-core libsasl2-modules procps iproute2 util-linux
+	faketime bindfs e2fsprogs xfsprogs btrfs-progs)
 
 case ${1:-} in
 build) wanted=("${BUILD[@]}") ;;

@@ -1,0 +1,170 @@
+"""A crash at every step: SIGKILL at each system call of a run, of the run that recovers from it,
+and of the Django backend.
+
+A kill on entering call N is the state behind call N - 1, so all of them are all states that the
+kernel ever sees. The loader's calls before main() are among them.
+
+SMTP leaves one repeat open: a server that has taken the final dot while nobody was left to write
+that down. Whose deliveries these are follows from what the server has accepted since the last
+crash and from who is still to be served by the files in new/; any other repeat is a failure.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Iterator, List, Sequence, Tuple
+
+from lab import measure
+
+from .inject import TIMEOUT, Place, Writers, can_inject, check_reached, have_django
+from .inject import in_memory, in_parallel, letters_in, merge, places, sample
+from .load import Key, Load
+from .report import Row
+
+SHORT_SPREAD = 12  # places in the short form, besides those below
+SHORT_TWICE = 8
+LONG_TWICE = 150
+# Between two of these calls nothing changes on the disk or at the server.
+DECISIVE = ("rename", "fsync", "unlink", "sendto", "write")
+CHANGING = ("rename", "unlink", "sendto")  # of these, with several connections
+BEYOND = 2  # a run may have a few more calls of a name than the one that was looked at
+SEED = 20
+
+
+class Crashes:
+    """What the crashes of one case have left open."""
+
+    def __init__(self, load: Load, connections: int) -> None:
+        self.load = load
+        self.connections = connections
+        self.may_repeat: "Counter[Key]" = Counter()
+        self.problems: List[str] = []
+        self._delivered: "Counter[Key]" = Counter()
+
+    def note(self) -> None:
+        """To be called after each crash."""
+        delivered = self.load.delivered()
+        in_doubt = (delivered - self._delivered) & self.load.to_serve()
+        self._delivered = delivered
+        self.may_repeat += in_doubt
+        self.problems += self.load.damaged()
+        cases = {case for case, _ in in_doubt}
+        if len(cases) > self.connections:
+            self.problems.append(f"{sorted(cases)} in doubt on {self.connections} connections")
+
+    def account(self, row: Row, where: str) -> None:
+        """To be called when all is recovered."""
+        self.problems += self.load.damaged()
+        for key, count in (self.load.repeated() - self.may_repeat).items():
+            self.problems.append(f"{key} sent again, {count} times too often")
+        self.load.account(row, sum(self.may_repeat.values()), where)
+        row.problems += [f"{where}: {problem}" for problem in self.problems]
+
+
+def _run(load: Load, place: Place) -> bool:
+    """Runs and is killed at PLACE; False when the run ended before."""
+    done = measure.trace(
+        load.spool.argv("run"), [place.name], options=place.kill(), timeout=TIMEOUT
+    )
+    return done.returncode == -signal.SIGKILL
+
+
+def _case(scratch: Path, connections: int, kills: Sequence[Place]) -> Row:
+    """One spool, and a run killed at each of KILLS, one after the other."""
+    row, where = Row(""), ", then ".join(map(str, kills))
+    with tempfile.TemporaryDirectory(dir=scratch) as directory:
+        with Load(Path(directory), connections=connections) as load:
+            load.drop()
+            crashes = Crashes(load, connections)
+            for place in kills:
+                if not _run(load, place):
+                    break
+                crashes.note()
+                load.make_due()
+            else:
+                load.recover()
+                crashes.account(row, where)
+    return row
+
+
+def _places(scratch: Path, connections: int) -> List[Place]:
+    """The calls of an undisturbed run."""
+    with tempfile.TemporaryDirectory(dir=scratch) as directory:
+        with Load(Path(directory), connections=connections) as load:
+            load.drop()
+            return places(measure.trace(load.spool.argv("run")).text)
+
+
+def _beyond(found: Sequence[Place]) -> List[Place]:
+    """Places that another run may have."""
+    last = Counter(place.name for place in found)
+    return [
+        Place(name, count + more, "beyond the run that was looked at")
+        for name, count in last.items()
+        for more in range(1, BEYOND + 1)
+    ]
+
+
+def _once(scratch: Path, short: bool, connections: int) -> Row:
+    found = _places(scratch, connections)
+    always = DECISIVE if connections == 1 else CHANGING
+    chosen = sample(found, SHORT_SPREAD, always) if short else found
+    row = Row(f"killed at each system call, connections = {connections}")
+    if short:
+        row.fault = f"killed at a sample of calls, connections = {connections}"
+    in_parallel(row, lambda place: _case(scratch, connections, [place]), chosen)
+    check_reached(row, len(chosen))
+    if not short:
+        beyond = _beyond(found)
+        in_parallel(row, lambda place: _case(scratch, connections, [place]), beyond)
+    return row
+
+
+def _twice(scratch: Path, short: bool, connections: int) -> Row:
+    """The run that recovers is killed as well. It is shorter: some of the kills come to nothing."""
+    choose = random.Random(SEED)
+    found = [p for p in _places(scratch, connections) if p.name.startswith(DECISIVE)]
+    pairs: List[Tuple[Place, Place]] = [
+        (choose.choice(found), choose.choice(found))
+        for _ in range(SHORT_TWICE if short else LONG_TWICE)
+    ]
+    row = Row(f"killed twice, connections = {connections}")
+    in_parallel(row, lambda pair: _case(scratch, connections, pair), pairs)
+    return row
+
+
+def _django(scratch: Path, short: bool) -> Row:
+    """The backend, from just before its first message on; a leftover in tmp/ is what sweeping is
+    for."""
+    row = Row("Django backend killed at each system call")
+    with Writers(scratch) as writers:
+        undisturbed = writers.send()
+        whole, found = letters_in(undisturbed), places(undisturbed.trace)
+        if short:
+            row.fault = "Django backend killed at a sample of calls"
+            found = sample(found, 0, DECISIVE)
+        for place in found:
+            sent = writers.send(place.kill(), [place.name])
+            if sent.status == -signal.SIGKILL:
+                merge(row, sent.judge(whole, str(place)))
+    check_reached(row, len(found))
+    return row
+
+
+def rows(short: bool, scratch: Path) -> Iterator[Row]:
+    if not can_inject("crash"):
+        return
+    with in_memory(scratch) as scratch:
+        yield from _rows(short, scratch)
+
+
+def _rows(short: bool, scratch: Path) -> Iterator[Row]:
+    for connections in (1, 4):
+        yield _once(scratch, short, connections)
+        yield _twice(scratch, short, connections)
+    if have_django("crash"):
+        yield _django(scratch, short)
