@@ -191,7 +191,7 @@ bench-drain: all
 
 .PHONY: format
 format:
-	clang-format -i src/*.c src/*.h tests/unit/*.c
+	clang-format -i src/*.c src/*.h tests/unit/*.c tests/fuzz/*.c tests/fuzz/*.h
 
 .PHONY: clean
 clean:

@@ -86,12 +86,11 @@ static bool needs_renewal(const struct claims *claims, const struct message *mes
 struct message *claims_renew(struct claims *claims, enum spool_moved *moved, struct error *err)
 {
 	const int64_t now = clock_now();
-	struct message *message;
+	struct message *message = LIST_FIRST(&claims->held);
 
 	if (now == claims->looked)
 		return NULL;
-	LIST_FOREACH(message, &claims->held, claimed)
-	{
+	for (; message != NULL; message = LIST_NEXT(message, claimed)) {
 		if (!needs_renewal(claims, message, now))
 			continue;
 		*moved = renew(claims, message, err);

@@ -22,7 +22,7 @@ struct claims {
 	struct spool *spool;
 	int64_t seconds; /* that a claim holds */
 	bool shared;	 /* other runs may be at work on this spool */
-	LIST_HEAD(, message) held;
+	LIST_HEAD(held, message) held;
 	int64_t looked; /* when claims_next_old last began, epoch seconds */
 };
 

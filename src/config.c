@@ -161,7 +161,7 @@ static int fill_retry(const struct confparse_section *top, struct retry *retry)
 static int fill_sharing(const struct confparse_section *top, struct config *config)
 {
 	static const char *const answers[] = {"false", "true", NULL};
-	unsigned shared;
+	unsigned shared = 0;
 
 	if (choose(top, "shared_spool", answers, &shared))
 		return -1;

@@ -393,7 +393,7 @@ static enum step open_source(struct import *import, struct source *source)
  */
 static enum step retire(struct import *import, struct source *source)
 {
-	const int64_t until = import->now + SPOOL_STALE_SECONDS;
+	const int64_t until = import->now + (int64_t)SPOOL_STALE_SECONDS;
 	const int64_t doomed = source->entry.claim == NULL ? source->entry.not_before : 0;
 	char to[ENTRY_NAME_MAX + 1];
 

@@ -28,16 +28,20 @@ def main(argv: List[str]) -> int:
     parser.add_argument("--short", action="store_true", help="a sample of the cases, in a minute")
     parser.add_argument("family", nargs="*", help=f"of {', '.join(FAMILIES)}; none: all")
     options = parser.parse_args(argv)
+    totals = []
     passed = failed = 0
     print(HEADER, flush=True)
     for family in options.family or FAMILIES:
+        total = Row(f"all of {family}")
         start = time.monotonic()
         for row in _rows(family, options.short):
             print(line(row), flush=True)
+            total.include(row)
             passed += row.good
             failed += not row.good
-        print(f"    {family}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-    print(f"{passed} passed, {failed} failed")
+        total.fault += f", {time.monotonic() - start:.0f} s"
+        totals.append(total)
+    print("\n".join(["", HEADER, *map(line, totals), f"{passed} passed, {failed} failed"]))
     return 1 if failed else 0
 
 

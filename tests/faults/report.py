@@ -33,6 +33,11 @@ class Row:
         self.stuck += stuck
         self.may_repeat += may_repeat
 
+    def include(self, other: "Row") -> None:
+        """Adds the cases of OTHER."""
+        self.add(other.lost, other.twice, other.stuck, other.may_repeat)
+        self.cases += other.cases - 1
+
     @property
     def good(self) -> bool:
         return (
