@@ -114,7 +114,7 @@ install_and_remove() {
 # ---- reading the source ----
 
 formatted() {
-	clang-format --dry-run -Werror src/*.c src/*.h tests/unit/*.c
+	clang-format --dry-run -Werror src/*.c src/*.h tests/unit/*.c tests/fuzz/*.c tests/fuzz/*.h
 }
 
 tidy() {
@@ -166,7 +166,8 @@ fuzzed() {
 }
 
 faults() {
-	MAILDRAIN=$PWD/build/sbin/maildrain PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 \
+	MAILDRAIN=$PWD/build/sbin/maildrain MAILDRAIN_SANITIZED=$PWD/build/clang/sbin/maildrain \
+		PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 \
 		$PYTHON -m faults --short
 }
 

@@ -474,7 +474,7 @@ def _is_for_memory(place: Place) -> bool:
 
 def _sanitized(scratch: Path, short: bool) -> Iterator[Row]:
     """A sample with sanitizers, which meet with no errors of their own calls for memory."""
-    program = Path(os.environ.get("MAILDRAIN_SANITIZED", repo.ROOT / "build/gcc/sbin/maildrain"))
+    program = Path(os.environ.get("MAILDRAIN_SANITIZED", repo.ROOT / "build/clang/sbin/maildrain"))
     if not program.exists() or program.resolve() == repo.program().resolve():
         print(f"    errors: no row of its own for {program}", file=sys.stderr)
         return

@@ -81,7 +81,7 @@ def _more(case: str) -> bytes:
     return (b"x" * 70 + b"\n") * (SIZE_MAX // 71 + 2) if case == "large" else b""
 
 
-def _record(case: str) -> bytes:
+def dump_record(case: str) -> bytes:
     """The same as stock Django dumps it, in an encoding that leaves no doubt where it ends."""
     header = f"""\
 Content-Type: text/plain; charset="utf-8"
@@ -115,7 +115,7 @@ def _recipients(data: bytes) -> List[str]:
 def _is_whole(data: bytes, letter: Optional[Letter]) -> bool:
     """Whether a file of the spool holds LETTER, or a record of the dump when that is None."""
     if letter is None:
-        return data == _record(_case(data))[: -len(DASHES) - 1]
+        return data == dump_record(_case(data))[: -len(DASHES) - 1]
     lines = re.match(rb"(?:X-Maildrain-\w+: .*\n)*", data)
     block = lines[0] if lines else b""
     named = re.findall(rb"^X-Maildrain-(?:To|Done|Failed): <(.*?)>", block, re.MULTILINE)
@@ -162,9 +162,9 @@ class Load:
         self._dump()
 
     def _dump(self) -> None:
-        before = _record("dump0")
+        before = dump_record("dump0")
         path = self.spool.path / f"20261122-101112-1234.log,O={len(before)}"
-        path.write_bytes(before + b"".join(map(_record, DUMPED)))
+        path.write_bytes(before + b"".join(map(dump_record, DUMPED)))
         # Its last record is taken as whole when the file has rested for a while.
         os.utime(path, (time.time() - 60, time.time() - 60))
 

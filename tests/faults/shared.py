@@ -30,12 +30,9 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, 
 from lab import logfmt, net, repo
 from lab.spool import Spool, config_text, envelope_block, fields_of
 
-from .load import DEAD_PID, HOST
+from .load import DEAD_PID, HOST, NOBODY, SENDER, dump_record
 from .report import Row
 
-SENDER = "site@example.com"
-NOBODY = "no@example.net"
-DASHES = b"-" * 79 + b"\n"
 SHIM = Path(__file__).with_name("lostanswer.c")
 CLAIM = 10  # seconds; the shortest that the config takes
 HOST_NAMES = ("mail-a", "mail-b")
@@ -262,23 +259,6 @@ def _one_of_a_mix(number: int) -> Letter:
     return Letter(case, (to,), (to,))
 
 
-def _record(case: str) -> bytes:
-    """CASE as stock Django dumps it, in an encoding that leaves no doubt where it ends."""
-    header = f"""\
-Content-Type: text/plain; charset="utf-8"
-MIME-Version: 1.0
-Content-Transfer-Encoding: base64
-Subject: x
-From: {SENDER}
-To: {case}@example.net
-X-Case: {case}
-
-QSBsaW5lLgo=
-
-"""
-    return header.encode() + DASHES
-
-
 _CASE = re.compile(rb"^X-Case: (\S+?)\r?$", re.MULTILINE)
 
 
@@ -320,7 +300,7 @@ class Site:
         for case in cases:
             self.letters[case] = plain(case)
         path = self.path / f"20261122-1011{number:02}-1234.log"
-        path.write_bytes(b"".join(map(_record, cases)))
+        path.write_bytes(b"".join(map(dump_record, cases)))
         os.utime(path, (time.time() - 60, time.time() - 60))
 
     def make_due(self) -> None:
