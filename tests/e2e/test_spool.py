@@ -687,6 +687,48 @@ def test_what_is_sent_but_can_not_be_kept_is_not_sent_again(
     assert spool.counts() == {"tmp": 0, "new": 0, "cur": kept, "failed": 0}
 
 
+@pytest.mark.skipif(not measure.have_strace(), reason="strace is missing or may not trace")
+def test_a_failure_that_failed_has_no_room_for_is_deferred(
+    spool: Spool, fault_server: Callable[..., FaultServer]
+) -> None:
+    server = fault_server(answers={"RCPT": "550 5.1.1 Unknown"})
+    point_at(spool, server)
+    name = spool.drop(MESSAGE, envelope=TO_B)
+    # The first rename claims, two try to note the relay's words, the fourth goes to failed/.
+    trace = measure.trace(
+        spool.argv("run"), ("renameat2",), options=("-e", "inject=renameat2:error=ENOSPC:when=2..4")
+    )
+    assert trace.returncode == 74 and "No space left" in trace.stderr
+    place, fields = spool.state(name)
+    assert place == "new" and fields["E"] == "4.3.1" and int(fields["T"]) > time.time() + 3600
+
+
+@pytest.mark.skipif(not measure.have_strace(), reason="strace is missing or may not trace")
+@pytest.mark.parametrize("served", [True, False])
+def test_a_partial_result_that_the_disk_refuses_repeats_nothing(
+    spool: Spool, fault_server: Callable[..., FaultServer], served: bool
+) -> None:
+    """Where somebody is served it takes a person, else nothing is lost by another attempt."""
+    server = fault_server(
+        answers={
+            "RCPT": {
+                "b@example.net": None if served else "550 5.1.1 Unknown",
+                "c@example.net": ["451 4.2.1 Busy"],
+            }
+        }
+    )
+    point_at(spool, server)
+    name = spool.drop(MESSAGE, envelope=("a@example.com", ["b@example.net", "c@example.net"]))
+    trace = measure.trace(
+        spool.argv("run"), ("fsync",), options=("-e", "inject=fsync:error=EIO:when=1..2")
+    )
+    assert trace.returncode == 74 and "Input/output error" in trace.stderr
+    place, fields = spool.state(name)
+    assert (place, fields["E"]) == (("failed", "5.3.0") if served else ("new", "4.2.1"))
+    assert spool.run().returncode == 0
+    assert len(server.messages) == served
+
+
 def test_a_spool_that_is_none(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
     spool = make_spool(init=False)
     spool.write_config({}, url="smtp://127.0.0.1:1", tls="none")
