@@ -18,7 +18,9 @@
 #include "trouble.h"
 
 #define WAIT_MS	       1000
-#define PURGE_INTERVAL 600 /* seconds between purges when nothing is sent */
+#define SCAN_PAUSE_MS  1000 /* between two looks for newcomers while there is still mail to send */
+#define SCAN_SHARE     20   /* and at least so many times what such a look takes */
+#define PURGE_INTERVAL 600  /* seconds between purges when nothing is sent */
 
 struct run {
 	const struct config *config;
@@ -30,6 +32,7 @@ struct run {
 	struct scan scan;
 	size_t untried;		 /* messages that came back untried */
 	size_t progress_at_scan; /* progress when the last scan began */
+	int64_t next_scan_ms;	 /* from when on, monotonic, another may look for newcomers */
 
 	const struct relay_config *relay;
 	const struct transport_kind *kind;
@@ -74,22 +77,31 @@ static size_t progress(const struct run *run)
 
 static void read_spool(struct run *run)
 {
+	const int64_t started_ms = clock_monotonic();
+	int64_t pause_ms;
+
 	run->progress_at_scan = progress(run);
 	scan_read(&run->scan);
+	pause_ms = (clock_monotonic() - started_ms) * SCAN_SHARE;
+	run->next_scan_ms =
+	    clock_monotonic() + (pause_ms > SCAN_PAUSE_MS ? pause_ms : SCAN_PAUSE_MS);
 }
 
-/*
- * The next name to send. When the list is used up the spool is read again, for what came in
- * meanwhile and what did not fit, as long as that gets on.
- */
+/* Whether the spool is to be read again: the list is used up, or newcomers may go before it. */
+static bool is_scan_due(const struct run *run)
+{
+	if (progress(run) == run->progress_at_scan)
+		return false;
+	if (queue_left(&run->scan.queue) == 0)
+		return run->scan.queue.truncated || run->in_flight == 0;
+	return clock_monotonic() >= run->next_scan_ms;
+}
+
+/* The next name to send. */
 static const char *next_due(struct run *run)
 {
-	const char *name = queue_next(&run->scan.queue);
-	const bool may_read = run->scan.queue.truncated || run->in_flight == 0;
-
-	if (name != NULL || !may_read || progress(run) == run->progress_at_scan)
-		return name;
-	read_spool(run);
+	if (is_scan_due(run))
+		read_spool(run);
 	return queue_next(&run->scan.queue);
 }
 

@@ -339,6 +339,32 @@ def test_mail_that_comes_during_a_run_is_sent_by_it(
     server.check()
 
 
+def test_a_newcomer_of_high_priority_overtakes(
+    spool: Spool, fault_server: Callable[..., FaultServer]
+) -> None:
+    """While a long queue goes to a slow relay, the spool is looked at again and again."""
+    at: Dict[str, int] = {}
+
+    def drop_urgent(_: object) -> str:
+        if len(server.sessions[0].verbs) > 20 and not at:
+            at["dropped"] = server.taken
+            spool.drop(b"Subject: urgent\n\nx\n", envelope=TO_B, priority=0)
+        server.taken += 1
+        time.sleep(0.05)
+        return "250 2.0.0 Ok"
+
+    server = fault_server(answers={"DOT": drop_urgent})
+    server.taken = 0  # type: ignore[attr-defined]
+    point_at(spool, server)
+    for _ in range(80):
+        spool.drop(MESSAGE, envelope=TO_B)
+    assert spool.run().returncode == 0
+    subjects = [message.data.split(b"\r\n")[0] for message in server.messages]
+    behind = subjects.index(b"Subject: urgent") - at["dropped"]
+    assert behind <= 1.5 / 0.05 + 2, "a second until it is seen, and what was in flight"
+    server.check()
+
+
 # Names that are taken
 
 
