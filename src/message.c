@@ -278,3 +278,13 @@ int message_write(const struct message *message, int fd)
 	}
 	return io_copy(message->fd, envelope->block_len, message->file_size, fd);
 }
+
+void message_settle(
+    struct message *message, enum recipient_state state, const char *status, const char *text)
+{
+	struct envelope *envelope = &message->envelope;
+
+	for (size_t i = 0; i < envelope->count; i++)
+		if (envelope->recipient[i].state == RECIPIENT_TODO)
+			envelope_result(envelope, &envelope->recipient[i], state, status, text);
+}

@@ -92,6 +92,10 @@ void message_close(struct message *message);
  */
 ssize_t message_read(struct message *message, char *out, size_t size);
 
+/* Gives each recipient that still waits for a result this one. */
+void message_settle(
+    struct message *message, enum recipient_state state, const char *status, const char *text);
+
 /*
  * Writes to FD the message as the spool keeps it, with a block that records the state of each
  * recipient. 0, or -1 with errno.

@@ -3,11 +3,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-
-#include "address.h"
 
 #define RSET "RSET\r\n"
 #define RCPT "RCPT TO:<%s>\r\n"
@@ -16,38 +12,6 @@
 #define QUIT "QUIT\r\n"
 
 enum due { DUE_NOTHING, DUE_RSET, DUE_MAIL, DUE_RCPT, DUE_DATA, DUE_DOT, DUE_QUIT };
-
-/* Whether TEXT starts with the keyword WORD and ends behind it or goes on with a space. */
-static bool is_keyword(const char *text, size_t len, const char *word)
-{
-	const size_t n = strlen(word);
-
-	return len >= n && strncasecmp(text, word, n) == 0 && (len == n || text[n] == ' ');
-}
-
-void smtp_offer_line(struct smtp_offer *offer, const char *line, size_t len)
-{
-	char number[24] = "";
-
-	while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r' || line[len - 1] == ' '))
-		len--;
-	if (len < 4 || strncmp(line, "250", 3) != 0)
-		return;
-	line += 4;
-	len -= 4;
-	if (is_keyword(line, len, "PIPELINING"))
-		offer->pipelining = true;
-	else if (is_keyword(line, len, "8BITMIME"))
-		offer->eightbit = true;
-	else if (is_keyword(line, len, "SMTPUTF8"))
-		offer->smtputf8 = true;
-	else if (is_keyword(line, len, "SIZE")) {
-		offer->size = true;
-		if (len > 5 && len - 5 < sizeof number)
-			memcpy(number, line + 5, len - 5);
-		offer->size_max = strtoull(number, NULL, 10);
-	}
-}
 
 void smtp_init(struct smtp *smtp, const struct smtp_offer *offer)
 {
@@ -139,17 +103,6 @@ static void finish(struct smtp *smtp, struct message *message, enum message_verd
 		smtp->settled++;
 }
 
-/* Gives every recipient that still waits for a result this one. */
-static void settle_rest(
-    struct message *message, enum recipient_state state, const char *status, const char *text)
-{
-	struct envelope *envelope = &message->envelope;
-
-	for (size_t i = 0; i < envelope->count; i++)
-		if (envelope->recipient[i].state == RECIPIENT_TODO)
-			envelope_result(envelope, &envelope->recipient[i], state, status, text);
-}
-
 static void settle_rest_by_reply(struct message *message, const struct reply *reply)
 {
 	const bool done = reply->code / 100 == 2;
@@ -157,53 +110,14 @@ static void settle_rest_by_reply(struct message *message, const struct reply *re
 					   : reply->code / 100 == 5 ? RECIPIENT_FAILED
 								    : RECIPIENT_DEFERRED;
 
-	settle_rest(message, state, done ? reply->status : reply_status(reply), reply->text);
-}
-
-/* Settles what this server can't take, before anything is sent. */
-static void refuse_unsendable(const struct smtp *smtp, struct message *message, bool *utf8)
-{
-	const struct smtp_offer *offer = &smtp->offer;
-	struct envelope *envelope = &message->envelope;
-	const bool sender_ascii = address_is_ascii(envelope->sender, strlen(envelope->sender));
-
-	*utf8 = message->header_8bit || !sender_ascii;
-	for (size_t i = 0; i < envelope->count; i++) {
-		struct recipient *recipient = &envelope->recipient[i];
-
-		if (recipient->state != RECIPIENT_TODO ||
-		    address_is_ascii(recipient->address, strlen(recipient->address)))
-			continue;
-		if (offer->smtputf8)
-			*utf8 = true;
-		else
-			envelope_result(envelope, recipient, RECIPIENT_FAILED, "5.6.7",
-			    "the address is not ASCII and the relay has no SMTPUTF8");
-	}
-	if (!sender_ascii && !offer->smtputf8)
-		settle_rest(message, RECIPIENT_FAILED, "5.6.7",
-		    "the sender's address is not ASCII and the relay has no SMTPUTF8");
-	if (message->header_8bit && !offer->smtputf8)
-		settle_rest(message, RECIPIENT_FAILED, "5.6.9",
-		    "the header is not ASCII and the relay has no SMTPUTF8");
-	if (message->size.has_8bit && !offer->eightbit)
-		settle_rest(message, RECIPIENT_FAILED, "5.6.3",
-		    "the message is not ASCII and the relay has no 8BITMIME");
-	if (offer->size_max > 0 && message->size.wire > offer->size_max) {
-		char text[REPLY_TEXT_MAX];
-
-		(void)snprintf(text, sizeof text,
-		    "the message has %" PRIu64 " bytes and the relay takes %" PRIu64,
-		    message->size.wire, offer->size_max);
-		settle_rest(message, RECIPIENT_FAILED, "5.3.4", text);
-	}
+	message_settle(message, state, done ? reply->status : reply_status(reply), reply->text);
 }
 
 void smtp_submit(struct smtp *smtp, struct message *message)
 {
 	bool utf8;
 
-	refuse_unsendable(smtp, message, &utf8);
+	smtp_offer_refuse(&smtp->offer, message, &utf8);
 	if (envelope_count(&message->envelope, RECIPIENT_TODO) == 0) {
 		finish(smtp, message, MESSAGE_SETTLED);
 		return;
@@ -302,7 +216,7 @@ static size_t put_body(
 	if (transaction->accepted > 0)
 		len = message_read(message, buf, size);
 	if (len == -1) {
-		settle_rest(
+		message_settle(
 		    message, RECIPIENT_DEFERRED, "4.3.0", "the file changed while it was sent");
 		session_end(smtp, SMTP_LOCAL, "a message file changed while it was sent");
 		return 0;
@@ -409,7 +323,7 @@ static enum message_verdict settle_lost(
 	if (transaction->go_ahead) {
 		message->in_doubt = transaction->dot_due && transaction->accepted > 0 &&
 				    transaction->dot_end <= smtp->written;
-		settle_rest(message, RECIPIENT_DEFERRED, "4.4.2", smtp->why);
+		message_settle(message, RECIPIENT_DEFERRED, "4.4.2", smtp->why);
 	}
 	return envelope_count(&message->envelope, RECIPIENT_TODO) == 0 ? MESSAGE_SETTLED
 								       : MESSAGE_UNTRIED;

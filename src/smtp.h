@@ -31,21 +31,10 @@
 
 #include "message.h"
 #include "reply.h"
+#include "smtp_offer.h"
 
 #define SMTP_DEPTH	 2 /* messages under way: one in its DATA phase, one pipelined behind it */
 #define SMTP_COMMAND_MAX 768 /* bytes of the longest command with its CRLF */
-
-/* What the server offers in its reply to EHLO. */
-struct smtp_offer {
-	bool pipelining;
-	bool eightbit;	   /* 8BITMIME, RFC 6152 */
-	bool smtputf8;	   /* RFC 6531 */
-	bool size;	   /* RFC 1870 */
-	uint64_t size_max; /* 0: not limited or not told */
-};
-
-/* Reads one line of the reply to EHLO, "250-SIZE 1000"; others are ignored. */
-void smtp_offer_line(struct smtp_offer *offer, const char *line, size_t len);
 
 /* What the session is waiting for, which says how long it may wait. */
 enum smtp_phase {
