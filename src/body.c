@@ -65,7 +65,7 @@ size_t body_encode(struct body *body, const char *in, size_t len, char *out)
 	scan_init(&scan, body, in, len);
 	while (scan.at < scan.end) {
 		const char *text = scan.at;
-		bool dot = !body->mid_line && *text == '.';
+		bool dot = !body->counted && !body->mid_line && *text == '.';
 		size_t text_len = scan_line(&scan, body);
 
 		if (dot)

@@ -2,8 +2,9 @@
  * body: the wire form of a message, RFC 5321 sections 2.3.8 and 4.5.2. Pure.
  *
  * Every line ends in CRLF: CRLF stays, a bare CR or a bare LF becomes CRLF (so "\n.\r\n" can't
- * smuggle an end of data, CVE-2023-51764), then a dot that starts a line is doubled. A last line
- * without an end gets one. The final ".CRLF" is the SMTP machine's, not ours.
+ * smuggle an end of data, CVE-2023-51764), then a dot that starts a line is doubled, unless the
+ * octets are counted out to the peer (BDAT, RFC 3030). A last line without an end gets one. The
+ * final ".CRLF" is the SMTP machine's, not ours.
  */
 #ifndef MAILDRAIN_BODY_H
 #define MAILDRAIN_BODY_H
@@ -15,6 +16,7 @@
 #define BODY_GROWTH 2 /* IN bytes never give more than BODY_GROWTH * IN + 2 bytes */
 
 struct body {
+	bool counted;  /* for BDAT: no dot is doubled; to be set before the first byte */
 	bool mid_line; /* bytes of the present line have been written */
 	bool
 	    after_cr; /* the last byte was CR, its line end is written: an LF now is the same end */

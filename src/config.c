@@ -15,6 +15,7 @@
 #define SHOWN_MAX	80   /* bytes of a value that a message repeats */
 #define PASSWORD_MAX	1024 /* bytes, without its newline */
 #define CONNECTIONS_MAX 100
+#define PIPELINE_MAX	1000
 #define TIMEOUT_MAX	3600 /* seconds */
 #define CLAIM_MIN	10   /* seconds */
 #define CLAIM_MAX	86400
@@ -358,10 +359,32 @@ static int fill_helo(const struct confparse_section *section, struct relay_confi
 	return copy_value(section, "helo", &relay->helo);
 }
 
+/* How many sessions there may be, and what each of them may have under way. */
+static int fill_load(const struct confparse_section *section, struct relay_config *relay)
+{
+	static const char *const chunking[] = {"never", "auto", NULL};
+	unsigned chosen = 0;
+	int64_t number;
+
+	if (!units_number(cfg_getstr(section->cfg, "connections"), CONNECTIONS_MAX, &number) ||
+	    number < 1)
+		return fail_value(section, "connections", 0,
+		    "must be a number from 1 to 100, without leading zeros");
+	relay->connections = (unsigned)number;
+	if (!units_number(cfg_getstr(section->cfg, "pipeline"), PIPELINE_MAX, &number) ||
+	    number < 1)
+		return fail_value(section, "pipeline", 0,
+		    "must be a number from 1 to 1000, without leading zeros");
+	relay->pipeline = (unsigned)number;
+	if (choose(section, "chunking", chunking, &chosen))
+		return -1;
+	relay->chunking = chosen == 1;
+	return 0;
+}
+
 static int fill_relay(const struct confparse_section *section, struct relay_config *relay)
 {
 	struct confvalue_url url = {.smtps = false};
-	int64_t connections;
 
 	relay->name = strdup(cfg_title(section->cfg));
 	if (!relay->name)
@@ -370,11 +393,8 @@ static int fill_relay(const struct confparse_section *section, struct relay_conf
 	    fill_tls(section, relay, url.smtps) || fill_helo(section, relay) ||
 	    fill_files(section, relay) || fill_timeouts(section, &relay->timeout))
 		return -1;
-	if (!units_number(cfg_getstr(section->cfg, "connections"), CONNECTIONS_MAX, &connections) ||
-	    connections < 1)
-		return fail_value(section, "connections", 0,
-		    "must be a number from 1 to 100, without leading zeros");
-	relay->connections = (unsigned)connections;
+	if (fill_load(section, relay))
+		return -1;
 	return fill_login(section, relay, url.host);
 }
 

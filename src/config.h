@@ -43,6 +43,8 @@ struct relay_config {
 	char *cert_file;      /* client certificate; NULL: none */
 	char *key_file;	      /* its key; NULL: it is in cert_file */
 	unsigned connections; /* 1 to 100 */
+	bool chunking;	      /* BDAT is used where the relay offers it */
+	unsigned pipeline;    /* messages in flight per connection with BDAT, 1 to 1000 */
 	struct relay_timeouts timeout;
 };
 

@@ -10,7 +10,8 @@
 
 #include "io.h"
 
-#define BUF_FIRST ((size_t)32 * 1024) /* holds nearly every message whole */
+#define BUF_FIRST  ((size_t)32 * 1024) /* holds nearly every message whole */
+#define READ_SPARE 4 /* octets that looking for the end may take behind the last piece */
 
 void message_init(struct message *message)
 {
@@ -66,14 +67,18 @@ static enum message_loaded open_failed(struct message *message, struct envelope_
 	}
 }
 
+static int open_fd(int dirfd, const char *name)
+{
+	return openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 /* Opens the file and makes sure that it is one of ours. */
 static enum message_loaded open_file(
     struct message *message, int dirfd, const char *name, struct envelope_fault *fault)
 {
 	struct stat st;
 
-	message->fd =
-	    openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	message->fd = open_fd(dirfd, name);
 	if (message->fd == -1)
 		return open_failed(message, fault);
 	if (fstat(message->fd, &st) == -1)
@@ -86,6 +91,8 @@ static enum message_loaded open_file(
 		return give_up(message, MESSAGE_FOREIGN, fault, "a file with several hard links");
 	if (st.st_size == 0)
 		return give_up(message, MESSAGE_FOREIGN, fault, "an empty file");
+	message->device = st.st_dev;
+	message->inode = st.st_ino;
 	message->file_size = (uint64_t)st.st_size;
 	message->mode = st.st_mode & 0777;
 	return MESSAGE_LOADED;
@@ -233,32 +240,71 @@ static int refill(struct message *message)
 	return 1;
 }
 
+/* Gives back what only reading needs. */
+static void release(struct message *message)
+{
+	message_close(message);
+	free(message->buf);
+	message->buf = NULL;
+	message->buf_room = message->buf_len = message->buf_pos = 0;
+}
+
+/* Encodes up to ROOM bytes of the file to OUT + *MADE. 0; or -1 when it is not what it was. */
+static int encode_piece(struct message *message, size_t room, char *out, size_t *made)
+{
+	const size_t left = message->buf_len - message->buf_pos;
+	const size_t len = left < room ? left : room;
+	int got = 1;
+
+	*made += body_encode(&message->body, message->buf + message->buf_pos, len, out + *made);
+	message->buf_pos += len;
+	if (message->buf_pos == message->buf_len)
+		got = refill(message);
+	if (got == 0) {
+		message->body_ended = true;
+		*made += body_finish(&message->body, out + *made);
+	}
+	return got == -1 || message->body.wire > message->size.wire ? -1 : 0;
+}
+
 ssize_t message_read(struct message *message, char *out, size_t size)
 {
-	const size_t room = (size - 2) / BODY_GROWTH; /* 2: the last line's end */
+	const struct body *body = &message->body;
+	size_t room = (size - READ_SPARE) / BODY_GROWTH;
 	size_t made = 0;
 
-	/* A chunk may give nothing: the LF of a CRLF whose CR came before. */
-	while (made == 0 && !message->body_ended) {
-		const size_t left = message->buf_len - message->buf_pos;
-		const size_t len = left < room ? left : room;
-		int got = 1;
-
-		made = body_encode(&message->body, message->buf + message->buf_pos, len, out);
-		message->buf_pos += len;
-		if (message->buf_pos == message->buf_len)
-			got = refill(message);
-		if (got == -1)
+	if (message->body_ended)
+		return 0;
+	/* A piece may give nothing: the LF of a CRLF whose CR came before. */
+	while (!message->body_ended && (made == 0 || body->wire == message->size.wire)) {
+		if (encode_piece(message, room, out, &made) == -1)
 			return -1;
-		if (got == 0) {
-			message->body_ended = true;
-			made += body_finish(&message->body, out + made);
-		}
+		if (made > 0)
+			room = 1;
 	}
 	/* Written over in place, with other line ends, say: its end must not go out. */
-	if (message->body_ended && message->body.wire != message->size.wire)
+	if (message->body_ended && body->wire != message->size.wire)
 		return -1;
+	if (message->body_ended)
+		release(message);
 	return (ssize_t)made;
+}
+
+int message_reopen(struct message *message, int dirfd)
+{
+	struct stat st;
+
+	if (message->fd != -1)
+		return 0;
+	message->fd = open_fd(dirfd, message->name);
+	if (message->fd == -1)
+		return -1;
+	if (fstat(message->fd, &st) == 0 && st.st_dev == message->device &&
+	    st.st_ino == message->inode)
+		return 0;
+	message_close(message);
+	errno = ESTALE;
+	return -1;
 }
 
 int message_write(const struct message *message, int fd)

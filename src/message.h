@@ -1,9 +1,11 @@
 /*
  * message: one message in flight, from its file to its wire form.
  *
- * The file is opened once, without following links, and all that is said about it afterwards is
- * said about that descriptor. Its block and header are read into memory (they are bounded), the
- * rest is streamed.
+ * The file is opened without following links, and all that is said about it afterwards is said
+ * about that file: should it be needed again once it has been read to its end, it is opened anew
+ * only if it is the same. Its block and header are read into memory (they are bounded), the rest is
+ * streamed. As soon as all is in wire form neither descriptor nor buffer is held any longer, as
+ * many messages may wait for their replies.
  */
 #ifndef MAILDRAIN_MESSAGE_H
 #define MAILDRAIN_MESSAGE_H
@@ -28,7 +30,9 @@ enum message_verdict {
 struct message {
 	char name[ENTRY_NAME_MAX + 1]; /* its present name in new/ */
 	struct entry entry;	       /* parsed from name */
-	int fd;			       /* -1: none */
+	int fd;			       /* -1: none, or closed as all of it is read */
+	dev_t device;
+	ino_t inode;
 	uint64_t file_size;
 	mode_t mode;
 	struct envelope envelope;
@@ -86,9 +90,10 @@ void message_renamed(struct message *message, const char *name);
 void message_close(struct message *message);
 
 /*
- * The next bytes of the wire form, up to SIZE (64 or more), without the final dot. 0 at the end; -1
+ * The next bytes of the wire form, up to SIZE (6 or more), without the final dot. 0 at the end; -1
  * when the file can't be read, or what is read no longer makes the size that was measured and
- * announced.
+ * announced. Neither more than that size is ever given out, nor its last octet before the end has
+ * been seen: where octets are counted, what is too much would be a command.
  */
 ssize_t message_read(struct message *message, char *out, size_t size);
 
@@ -96,9 +101,12 @@ ssize_t message_read(struct message *message, char *out, size_t size);
 void message_settle(
     struct message *message, enum recipient_state state, const char *status, const char *text);
 
+/* Opens the file in DIRFD again if it is closed. 0, or -1 with errno, ESTALE when it is another. */
+int message_reopen(struct message *message, int dirfd);
+
 /*
- * Writes to FD the message as the spool keeps it, with a block that records the state of each
- * recipient. 0, or -1 with errno.
+ * Writes to FD the message, which is open, as the spool keeps it, with a block that records the
+ * state of each recipient. 0, or -1 with errno.
  */
 int message_write(const struct message *message, int fd);
 

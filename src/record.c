@@ -1,5 +1,6 @@
 #include "record.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,11 +112,17 @@ void record_unreserve(struct record *record, struct message *message)
 }
 
 /* Writes the recipients' states into the file: DRAFT takes the claimed name's place. */
-static enum spool_moved write_states(struct record *record, const struct message *message,
-    struct spool_draft *draft, struct error *err)
+static enum spool_moved write_states(
+    struct record *record, struct message *message, struct spool_draft *draft, struct error *err)
 {
 	struct spool *spool = record->spool;
 
+	if (message_reopen(message, spool->dir[SPOOL_NEW]) == -1) {
+		const bool gone = errno == ENOENT;
+
+		error_set_errno(err, "can't read %s/new/%s", spool->path, message->name);
+		return gone ? SPOOL_GONE : SPOOL_ERROR;
+	}
 	if (draft->fd == -1 && spool_draft_open(spool, draft, err) == -1)
 		return SPOOL_ERROR;
 	if (message_write(message, draft->fd) == -1) {

@@ -196,19 +196,28 @@ static int open_failed(struct session *session, CURLcode code)
 	return -1;
 }
 
-int session_open(
-    struct session *session, CURLM *multi, const struct relay_config *relay, int64_t now_ms)
+/* Both stay for the sessions that are opened in its place later. */
+static bool make_buffers(struct session *session)
+{
+	if (session->out == NULL)
+		session->out = malloc(SESSION_OUT_SIZE);
+	if (session->ring == NULL)
+		session->ring = calloc(SMTP_ROOM(session->depth), sizeof *session->ring);
+	return session->out != NULL && session->ring != NULL;
+}
+
+int session_open(struct session *session, CURLM *multi, const struct relay_config *relay,
+    size_t depth, int64_t now_ms)
 {
 	CURLcode code;
 
-	*session = (struct session){.trace = session->trace, .out = session->out};
+	*session = (struct session){
+	    .trace = session->trace, .out = session->out, .ring = session->ring, .depth = depth};
 	session->relay = relay;
 	session->socket = CURL_SOCKET_BAD;
 	session->progress_ms = now_ms;
-	if (session->out == NULL)
-		session->out = malloc(SESSION_OUT_SIZE);
 	session->easy = curl_easy_init();
-	if (session->easy == NULL || session->out == NULL)
+	if (session->easy == NULL || !make_buffers(session))
 		return open_failed(session, CURLE_OUT_OF_MEMORY);
 	code = set_options(session, relay);
 	if (code != CURLE_OK)
@@ -280,7 +289,7 @@ void session_opened(struct session *session, CURLcode result, int64_t now_ms)
 	session->state = SESSION_OPEN;
 	session->why[0] = '\0';
 	session->progress_ms = now_ms;
-	smtp_init(&session->smtp, &session->offer);
+	smtp_init(&session->smtp, &session->offer, session->ring, session->depth);
 }
 
 void session_fill(struct session *session)
@@ -330,7 +339,9 @@ void session_write(struct session *session, int64_t now_ms)
 	session_fill(session);
 	if (session->out_pos == session->out_len)
 		return;
-	session_read(session, now_ms);
+	if (!session->heard)
+		session_read(session, now_ms);
+	session->heard = false;
 	if (session->smtp.end != SMTP_OPEN || !write_out(session))
 		return;
 	session->progress_ms = now_ms;
@@ -347,7 +358,8 @@ void session_read(struct session *session, int64_t now_ms)
 		size_t n = 0;
 		const CURLcode code = curl_easy_recv(session->easy, buf, sizeof buf, &n);
 
-		if (code == CURLE_AGAIN)
+		session->heard = code == CURLE_AGAIN;
+		if (session->heard)
 			return;
 		if (code != CURLE_OK || n == 0) {
 			smtp_lost(&session->smtp, "the relay has closed the connection");
@@ -357,7 +369,8 @@ void session_read(struct session *session, int64_t now_ms)
 		if (session->smtp.replies > replies)
 			session->progress_ms = now_ms;
 		/* With TLS there may be more that poll() does not see. */
-		if (session->relay->tls == RELAY_TLS_NONE && n < sizeof buf)
+		session->heard = session->relay->tls == RELAY_TLS_NONE && n < sizeof buf;
+		if (session->heard)
 			return;
 	}
 }
@@ -405,5 +418,7 @@ void session_free(struct session *session, CURLM *multi)
 {
 	session_close(session, multi);
 	free(session->out);
+	free(session->ring);
 	session->out = NULL;
+	session->ring = NULL;
 }

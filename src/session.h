@@ -30,13 +30,16 @@ struct session {
 	CURL *easy;
 	curl_socket_t socket;
 	struct smtp smtp;
-	struct smtp_offer offer; /* as the lines of EHLO come in */
-	bool authenticated;	 /* a 235 was seen */
-	char *out;		 /* bytes to write; never moved while some are left (TLS retries) */
+	struct smtp_transaction *ring; /* of the machine */
+	size_t depth;		       /* messages in flight by BDAT */
+	struct smtp_offer offer;       /* as the lines of EHLO come in */
+	bool authenticated;	       /* a 235 was seen */
+	char *out; /* bytes to write; never moved while some are left (TLS retries) */
 	size_t out_len;
 	size_t out_pos;
 	size_t out_told;	     /* how far the machine knows it is written */
 	bool blocked;		     /* the peer does not take more of it for now */
+	bool heard;		     /* all that has come by the last poll is read */
 	bool connected;		     /* while opening: the peer is there, its words are awaited */
 	int64_t progress_ms;	     /* when the wait of now began */
 	char error[CURL_ERROR_SIZE]; /* libcurl's words on why the opening failed */
@@ -46,9 +49,12 @@ struct session {
 	char tls[128]; /* "TLSv1.3 / TLS_AES_256_GCM_SHA384", "" without TLS */
 };
 
-/* Starts the opening. 0, or -1 with session->why. */
-int session_open(
-    struct session *session, CURLM *multi, const struct relay_config *relay, int64_t now_ms);
+/*
+ * Starts the opening; DEPTH bounds the messages in flight by BDAT, 0: it is not used. 0, or -1 with
+ * session->why.
+ */
+int session_open(struct session *session, CURLM *multi, const struct relay_config *relay,
+    size_t depth, int64_t now_ms);
 
 /* To be called when libcurl has been at work: notes when the peer is there. */
 void session_watch(struct session *session, int64_t now_ms);
@@ -57,8 +63,8 @@ void session_watch(struct session *session, int64_t now_ms);
 void session_opened(struct session *session, CURLcode result, int64_t now_ms);
 
 /*
- * Writes what the machine has to say, as much as the peer takes now. Reads first: what has come by
- * now is no answer to what goes out now.
+ * Writes what the machine has to say, as much as the peer takes now. Reads first, unless nothing
+ * is left to read since the last poll: what has come by now is no answer to what goes out now.
  */
 void session_write(struct session *session, int64_t now_ms);
 /* Reads all that has come. */
@@ -76,7 +82,7 @@ void session_opening_expired(struct session *session);
  */
 int64_t session_time_left(const struct session *session, int64_t now_ms);
 
-/* Closes the connection; keeps why and the out buffer, which session_free gives back. */
+/* Closes the connection; keeps why, and the buffers, which session_free gives back. */
 void session_close(struct session *session, CURLM *multi);
 void session_free(struct session *session, CURLM *multi);
 

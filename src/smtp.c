@@ -11,17 +11,39 @@
 #define DOT  ".\r\n"
 #define QUIT "QUIT\r\n"
 
+#define FIRST_CHUNK_MAX 6 /* room for the first octet of a message, or a line end */
+
 enum due { DUE_NOTHING, DUE_RSET, DUE_MAIL, DUE_RCPT, DUE_DATA, DUE_DOT, DUE_QUIT };
 
-void smtp_init(struct smtp *smtp, const struct smtp_offer *offer)
+void smtp_init(
+    struct smtp *smtp, const struct smtp_offer *offer, struct smtp_transaction *ring, size_t depth)
 {
-	*smtp = (struct smtp){.offer = *offer};
+	*smtp = (struct smtp){
+	    .offer = *offer,
+	    .ring = ring,
+	    .room = SMTP_ROOM(depth),
+	    .depth = depth,
+	    .window = 1,
+	};
+	smtp->offer.chunking = offer->chunking && offer->pipelining && depth > 0;
 	reply_init(&smtp->parser);
 }
 
-static struct smtp_transaction *last_transaction(struct smtp *smtp)
+/* The one that is being answered. */
+static struct smtp_transaction *first_transaction(const struct smtp *smtp)
 {
-	return &smtp->transaction[smtp->count - 1];
+	return &smtp->ring[smtp->first];
+}
+
+static struct smtp_transaction *nth_transaction(const struct smtp *smtp, size_t n)
+{
+	return &smtp->ring[(smtp->first + n) % smtp->room];
+}
+
+/* The one that is being sent. */
+static struct smtp_transaction *last_transaction(const struct smtp *smtp)
+{
+	return nth_transaction(smtp, smtp->count - 1);
 }
 
 /* The reply that is due next for TRANSACTION. */
@@ -41,7 +63,7 @@ static enum due due_for(const struct smtp_transaction *transaction)
 static enum due due(const struct smtp *smtp)
 {
 	if (smtp->count > 0)
-		return due_for(&smtp->transaction[0]);
+		return due_for(first_transaction(smtp));
 	return smtp->quit_sent ? DUE_QUIT : DUE_NOTHING;
 }
 
@@ -49,12 +71,16 @@ bool smtp_ready(const struct smtp *smtp)
 {
 	const struct smtp_transaction *last;
 
-	if (smtp->end != SMTP_OPEN || smtp->quitting)
+	if (smtp->end != SMTP_OPEN || smtp->quitting || smtp->relay_fault)
 		return false;
 	if (smtp->count == 0)
 		return true;
-	last = &smtp->transaction[smtp->count - 1];
-	return smtp->offer.pipelining && smtp->count < SMTP_DEPTH && last->dot_due;
+	last = last_transaction(smtp);
+	if (!smtp->offer.pipelining || !last->dot_due)
+		return false;
+	if (!last->chunked)
+		return smtp->count < SMTP_DATA_DEPTH;
+	return smtp->count < smtp->window && smtp->flight < SMTP_FLIGHT_MAX;
 }
 
 enum smtp_phase smtp_phase(const struct smtp *smtp)
@@ -71,11 +97,16 @@ enum smtp_phase smtp_phase(const struct smtp *smtp)
 	}
 }
 
-bool smtp_holds(const struct smtp *smtp, const struct message *message)
+static bool is_complete(const struct smtp *smtp, const struct smtp_transaction *transaction)
+{
+	return transaction->dot_due && transaction->dot_end <= smtp->written;
+}
+
+bool smtp_may_stop(const struct smtp *smtp, const struct message *message)
 {
 	for (size_t i = 0; i < smtp->count; i++)
-		if (smtp->transaction[i].message == message)
-			return true;
+		if (nth_transaction(smtp, i)->message == message)
+			return !is_complete(smtp, nth_transaction(smtp, i));
 	return false;
 }
 
@@ -92,13 +123,13 @@ struct message *smtp_finished(struct smtp *smtp)
 
 static void finish(struct smtp *smtp, struct message *message, enum message_verdict verdict)
 {
-	struct message **end = &smtp->finished;
-
-	while (*end != NULL)
-		end = &(*end)->next;
 	message->next = NULL;
 	message->verdict = verdict;
-	*end = message;
+	if (smtp->finished == NULL)
+		smtp->finished = message;
+	else
+		smtp->finished_last->next = message;
+	smtp->finished_last = message;
 	if (verdict == MESSAGE_SETTLED)
 		smtp->settled++;
 }
@@ -113,6 +144,12 @@ static void settle_rest_by_reply(struct message *message, const struct reply *re
 	message_settle(message, state, done ? reply->status : reply_status(reply), reply->text);
 }
 
+/* Nobody knows yet in what state the messages in flight leave the server. */
+static bool needs_rset(const struct smtp *smtp)
+{
+	return smtp->needs_rset || (smtp->offer.chunking && smtp->count > 1);
+}
+
 void smtp_submit(struct smtp *smtp, struct message *message)
 {
 	bool utf8;
@@ -122,11 +159,14 @@ void smtp_submit(struct smtp *smtp, struct message *message)
 		finish(smtp, message, MESSAGE_SETTLED);
 		return;
 	}
+	message->body.counted = smtp->offer.chunking && message->size.wire > 0;
 	smtp->count++;
+	smtp->flight += message->size.wire;
 	*last_transaction(smtp) = (struct smtp_transaction){
 	    .message = message,
 	    .utf8 = utf8,
-	    .step = smtp->needs_rset ? SMTP_SEND_RSET : SMTP_SEND_MAIL,
+	    .chunked = message->body.counted,
+	    .step = needs_rset(smtp) ? SMTP_SEND_RSET : SMTP_SEND_MAIL,
 	};
 	smtp->needs_rset = false;
 }
@@ -187,6 +227,57 @@ static size_t put_rcpt(struct smtp_transaction *transaction, char *buf)
 	return 0;
 }
 
+static void session_end(struct smtp *smtp, enum smtp_end end, const char *why);
+
+/* Its octets can't be had any more. Those before it get their replies first. */
+static size_t file_changed(struct smtp_transaction *transaction)
+{
+	message_settle(transaction->message, RECIPIENT_DEFERRED, "4.3.0",
+	    "the file changed while it was sent");
+	transaction->step = SMTP_STUCK;
+	return 0;
+}
+
+static size_t all_sent(struct smtp *smtp, struct smtp_transaction *transaction, size_t len)
+{
+	transaction->step = SMTP_SENT;
+	transaction->dot_due = true;
+	transaction->dot_end = smtp->given + len;
+	return len;
+}
+
+/* "BDAT LAST", with all that has not been sent by the first chunk. */
+static size_t put_last(struct smtp *smtp, struct smtp_transaction *transaction, char *buf)
+{
+	const struct message *message = transaction->message;
+	size_t len;
+
+	if (transaction->data_end > 0 && !transaction->go_ahead)
+		return 0;
+	len = put(buf, "BDAT %" PRIu64 " LAST\r\n", message->size.wire - message->body.wire);
+	transaction->step = SMTP_SEND_BODY;
+	transaction->last_end = smtp->given + len;
+	return message->body_ended ? all_sent(smtp, transaction, len) : len;
+}
+
+/* Next to nothing: should the server not know BDAT, it would take what follows for commands. */
+static size_t put_first_chunk(struct smtp *smtp, struct smtp_transaction *transaction, char *buf)
+{
+	char chunk[FIRST_CHUNK_MAX];
+	const ssize_t n = message_read(transaction->message, chunk, sizeof chunk);
+	size_t len;
+
+	if (n <= 0)
+		return file_changed(transaction);
+	len = put(buf, "BDAT %zd\r\n", n);
+	memcpy(buf + len, chunk, (size_t)n);
+	len += (size_t)n;
+	transaction->step = SMTP_SEND_LAST;
+	transaction->data_due = true;
+	transaction->data_end = smtp->given + len;
+	return len;
+}
+
 static size_t put_data(struct smtp *smtp, struct smtp_transaction *transaction, char *buf)
 {
 	const bool refused = due_for(transaction) == DUE_NOTHING && transaction->accepted == 0;
@@ -196,37 +287,41 @@ static size_t put_data(struct smtp *smtp, struct smtp_transaction *transaction, 
 		transaction->step = SMTP_SENT;
 		return 0;
 	}
+	if (transaction->chunked)
+		return smtp->chunks ? put_last(smtp, transaction, buf)
+				    : put_first_chunk(smtp, transaction, buf);
 	transaction->step = SMTP_SEND_BODY;
 	transaction->data_due = true;
 	transaction->data_end = smtp->given + strlen(DATA);
 	return put(buf, DATA);
 }
 
-static void session_end(struct smtp *smtp, enum smtp_end end, const char *why);
+static size_t put_octets(
+    struct smtp *smtp, struct smtp_transaction *transaction, char *buf, size_t size)
+{
+	struct message *message = transaction->message;
+	const ssize_t len = message_read(message, buf, size);
+
+	if (len == -1)
+		return file_changed(transaction);
+	return message->body_ended ? all_sent(smtp, transaction, (size_t)len) : (size_t)len;
+}
 
 static size_t put_body(
     struct smtp *smtp, struct smtp_transaction *transaction, char *buf, size_t size)
 {
-	struct message *message = transaction->message;
 	ssize_t len = 0;
 
+	if (transaction->chunked)
+		return put_octets(smtp, transaction, buf, size);
 	if (!transaction->go_ahead)
 		return 0;
 	/* A 354 though nobody is to get it: the lone dot ends it, RFC 2920 section 3.1. */
 	if (transaction->accepted > 0)
-		len = message_read(message, buf, size);
-	if (len == -1) {
-		message_settle(
-		    message, RECIPIENT_DEFERRED, "4.3.0", "the file changed while it was sent");
-		session_end(smtp, SMTP_LOCAL, "a message file changed while it was sent");
-		return 0;
-	}
-	if (len > 0)
-		return (size_t)len;
-	transaction->step = SMTP_SENT;
-	transaction->dot_due = true;
-	transaction->dot_end = smtp->given + strlen(DOT);
-	return put(buf, DOT);
+		len = message_read(transaction->message, buf, size);
+	if (len == -1)
+		return file_changed(transaction);
+	return len > 0 ? (size_t)len : all_sent(smtp, transaction, put(buf, DOT));
 }
 
 /* The next piece of TRANSACTION's dialogue; 0 may also mean that a step was passed over. */
@@ -245,9 +340,12 @@ static size_t put_step(
 		return put_rcpt(transaction, buf);
 	case SMTP_SEND_DATA:
 		return put_data(smtp, transaction, buf);
+	case SMTP_SEND_LAST:
+		return put_last(smtp, transaction, buf);
 	case SMTP_SEND_BODY:
 		return put_body(smtp, transaction, buf, size);
 	case SMTP_SENT:
+	case SMTP_STUCK:
 		break;
 	}
 	return 0;
@@ -265,19 +363,29 @@ static size_t put_quit(struct smtp *smtp, char *buf)
 /* Takes the first transaction, which is through, off the ring. */
 static void pop(struct smtp *smtp, enum message_verdict verdict)
 {
-	struct message *message = smtp->transaction[0].message;
+	struct message *message = first_transaction(smtp)->message;
 
 	smtp->count--;
-	memmove(&smtp->transaction[0], &smtp->transaction[1],
-	    smtp->count * sizeof smtp->transaction[0]);
+	smtp->first = (smtp->first + 1) % smtp->room;
+	smtp->flight -= message->size.wire;
 	finish(smtp, message, verdict);
+}
+
+static bool is_through(const struct smtp_transaction *transaction)
+{
+	return transaction->step == SMTP_SENT && due_for(transaction) == DUE_NOTHING;
 }
 
 static void pop_when_through(struct smtp *smtp)
 {
-	if (smtp->count > 0 && smtp->transaction[0].step == SMTP_SENT &&
-	    due_for(&smtp->transaction[0]) == DUE_NOTHING)
-		pop(smtp, MESSAGE_SETTLED);
+	const struct smtp_transaction *first = first_transaction(smtp);
+
+	if (smtp->count > 0 && is_through(first))
+		pop(smtp, first->untried ? MESSAGE_UNTRIED : MESSAGE_SETTLED);
+	if (smtp->count > 0 && first_transaction(smtp)->step == SMTP_STUCK)
+		session_end(smtp, SMTP_LOCAL, "a message file changed while it was sent");
+	else if (smtp->count == 0 && smtp->relay_fault)
+		session_end(smtp, SMTP_RELAY_FAULT, smtp->why);
 }
 
 size_t smtp_output(struct smtp *smtp, char *buf, size_t size)
@@ -312,31 +420,75 @@ void smtp_written(struct smtp *smtp, size_t len)
 	smtp->written += len;
 }
 
+/* What the reply that comes now can be the answer to. */
+static enum due due_and_written(const struct smtp *smtp);
+
+/* Whether the server has been tried with BDAT, and may have ended the session for that. */
+static bool may_have_choked(const struct smtp *smtp)
+{
+	const struct smtp_transaction *first = first_transaction(smtp);
+	const enum due what = due_and_written(smtp);
+
+	if (smtp->count == 0 || smtp->chunks || !first->chunked || first->data_end == 0 ||
+	    first->data_end > smtp->written)
+		return false;
+	return !smtp->goodbye || what == DUE_DATA || what == DUE_DOT || what == DUE_NOTHING;
+}
+
+/* Whether the server was at TRANSACTION's octets, and nothing else, when the session ended. */
+static bool ended_by_octets(const struct smtp *smtp, const struct smtp_transaction *transaction)
+{
+	const bool begun = transaction->go_ahead ||
+			   (transaction->last_end > 0 && smtp->written > transaction->last_end);
+
+	if (smtp->choked || transaction != first_transaction(smtp))
+		return false;
+	return begun && (!smtp->goodbye || due_and_written(smtp) == DUE_NOTHING);
+}
+
+static void settle_lost_chunks(struct smtp *smtp, struct smtp_transaction *transaction)
+{
+	struct message *message = transaction->message;
+	const bool in_doubt = is_complete(smtp, transaction) && !smtp->goodbye;
+
+	if (envelope_count(&message->envelope, RECIPIENT_TODO) == 0 ||
+	    (!in_doubt && !ended_by_octets(smtp, transaction)))
+		return;
+	message->in_doubt = in_doubt;
+	transaction->untried = false;
+	message_settle(message, RECIPIENT_DEFERRED, "4.4.2", smtp->why);
+}
+
 /* Settles TRANSACTION's message as the end of the session leaves it. */
-static enum message_verdict settle_lost(
-    const struct smtp *smtp, struct smtp_transaction *transaction)
+static enum message_verdict settle_lost(struct smtp *smtp, struct smtp_transaction *transaction)
 {
 	struct message *message = transaction->message;
 
-	if (smtp->end == SMTP_RELAY_FAULT)
+	if (smtp->end == SMTP_RELAY_FAULT && !smtp->relay_fault)
 		return MESSAGE_UNTRIED;
-	if (transaction->go_ahead) {
-		message->in_doubt = transaction->dot_due && transaction->accepted > 0 &&
-				    transaction->dot_end <= smtp->written;
+	if (transaction->chunked) {
+		settle_lost_chunks(smtp, transaction);
+	} else if (transaction->go_ahead) {
+		message->in_doubt = is_complete(smtp, transaction) && transaction->accepted > 0;
 		message_settle(message, RECIPIENT_DEFERRED, "4.4.2", smtp->why);
 	}
-	return envelope_count(&message->envelope, RECIPIENT_TODO) == 0 ? MESSAGE_SETTLED
-								       : MESSAGE_UNTRIED;
+	return envelope_count(&message->envelope, RECIPIENT_TODO) == 0 && !transaction->untried
+		   ? MESSAGE_SETTLED
+		   : MESSAGE_UNTRIED;
 }
 
 static void session_end(struct smtp *smtp, enum smtp_end end, const char *why)
 {
 	if (smtp->end != SMTP_OPEN)
 		return;
-	smtp->end = end;
-	(void)snprintf(smtp->why, sizeof smtp->why, "%s", why);
+	smtp->end = smtp->relay_fault ? SMTP_RELAY_FAULT : end;
+	if (!smtp->relay_fault)
+		(void)snprintf(smtp->why, sizeof smtp->why, "%s", why);
+	smtp->choked = smtp->choked || (end == SMTP_LOST && may_have_choked(smtp));
+	for (size_t i = 0; i < smtp->count; i++)
+		nth_transaction(smtp, i)->verdict = settle_lost(smtp, nth_transaction(smtp, i));
 	while (smtp->count > 0)
-		pop(smtp, settle_lost(smtp, &smtp->transaction[0]));
+		pop(smtp, first_transaction(smtp)->verdict);
 }
 
 void smtp_lost(struct smtp *smtp, const char *why)
@@ -402,10 +554,69 @@ static void rcpt_answered(
 		transaction->accepted++;
 	else if (reply->code / 100 == 3)
 		nonsense(smtp, reply, "RCPT");
+	else if (transaction->untried)
+		envelope_result(envelope, recipient, RECIPIENT_DEFERRED, "4.7.0", reply->text);
 	else
 		envelope_result(envelope, recipient,
 		    reply->code / 100 == 5 ? RECIPIENT_FAILED : RECIPIENT_DEFERRED,
 		    reply_status(reply), reply->text);
+}
+
+/* What a server says that does not do what it announces; until it has done so once. */
+static bool is_choking(
+    const struct smtp *smtp, const struct smtp_transaction *transaction, int code)
+{
+	return !smtp->chunks && transaction->accepted > 0 &&
+	       (code / 100 == 3 || code == 421 || (code >= 500 && code <= 504));
+}
+
+static void choke(struct smtp *smtp, const struct reply *reply)
+{
+	char why[REPLY_TEXT_MAX];
+
+	smtp->choked = true;
+	(void)snprintf(why, sizeof why, "BDAT is announced, but not taken: %.400s", reply->text);
+	session_end(smtp, SMTP_LOST, why);
+}
+
+static void first_chunk_answered(
+    struct smtp *smtp, struct smtp_transaction *transaction, const struct reply *reply)
+{
+	transaction->data_due = false;
+	if (is_choking(smtp, transaction, reply->code)) {
+		choke(smtp, reply);
+		return;
+	}
+	transaction->go_ahead = reply->code / 100 == 2 && transaction->accepted > 0;
+	if (transaction->go_ahead)
+		return;
+	settle_rest_by_reply(transaction->message, reply);
+	smtp->needs_rset = true;
+	transaction->step = SMTP_SENT;
+}
+
+static void chunks_answered(
+    struct smtp *smtp, struct smtp_transaction *transaction, const struct reply *reply)
+{
+	const bool taken = reply->code / 100 == 2 && transaction->accepted > 0;
+
+	if (reply->code / 100 == 3 && smtp->chunks) {
+		nonsense(smtp, reply, "BDAT");
+		return;
+	}
+	transaction->dot_due = false;
+	if (is_choking(smtp, transaction, reply->code)) {
+		choke(smtp, reply);
+		return;
+	}
+	settle_rest_by_reply(transaction->message, reply);
+	smtp->needs_rset = smtp->needs_rset || !taken;
+	if (!taken)
+		return;
+	transaction->untried = false;
+	smtp->chunks = true;
+	if (smtp->window < smtp->depth)
+		smtp->window++;
 }
 
 static void data_answered(
@@ -439,7 +650,7 @@ static void dot_answered(
 /* Where the command ends whose reply is due. */
 static uint64_t due_end(const struct smtp *smtp, enum due what)
 {
-	const struct smtp_transaction *transaction = &smtp->transaction[0];
+	const struct smtp_transaction *transaction = first_transaction(smtp);
 
 	switch (what) {
 	case DUE_NOTHING:
@@ -460,7 +671,6 @@ static uint64_t due_end(const struct smtp *smtp, enum due what)
 	return 0;
 }
 
-/* What the reply that comes now can be the answer to. */
 static enum due due_and_written(const struct smtp *smtp)
 {
 	const enum due what = due(smtp);
@@ -473,28 +683,35 @@ static bool is_relay_fault(int code)
 	return code == 530 || code == 534 || code == 535 || code == 538;
 }
 
-static void take_reply(struct smtp *smtp, const struct reply *reply)
+/*
+ * The relay is misconfigured. What it has got whole by BDAT it may take all the same: then the
+ * session ends once all is answered.
+ */
+static void relay_fault(struct smtp *smtp, const struct reply *reply)
 {
-	struct smtp_transaction *transaction = &smtp->transaction[0];
-	const enum due what = due_and_written(smtp);
+	struct smtp_transaction *transaction = first_transaction(smtp);
 
-	smtp->replies++;
-	/* 421 in answer to the dot is this message's own result; else it is the session's end. */
-	if (reply->code == 421 && what != DUE_DOT) {
-		smtp_lost(smtp, reply->text);
-		return;
-	}
-	if (is_relay_fault(reply->code) && what != DUE_NOTHING) {
+	if (smtp->count == 0 || !transaction->chunked || transaction->last_end == 0) {
 		session_end(smtp, SMTP_RELAY_FAULT, reply->text);
 		return;
 	}
+	transaction->untried = true;
+	smtp->relay_fault = true;
+	(void)snprintf(smtp->why, sizeof smtp->why, "%s", reply->text);
+}
+
+/* The reply to WHAT of the first transaction. */
+static void take_answer(struct smtp *smtp, enum due what, const struct reply *reply)
+{
+	struct smtp_transaction *transaction = first_transaction(smtp);
+
 	switch (what) {
 	case DUE_NOTHING:
 		nonsense(smtp, reply, "no command");
-		return;
+		break;
 	case DUE_QUIT:
 		session_end(smtp, SMTP_CLOSED, reply->text);
-		return;
+		break;
 	case DUE_RSET:
 		transaction->rset_due = false;
 		if (reply->code / 100 != 2)
@@ -507,15 +724,43 @@ static void take_reply(struct smtp *smtp, const struct reply *reply)
 		rcpt_answered(smtp, transaction, reply);
 		break;
 	case DUE_DATA:
-		data_answered(smtp, transaction, reply);
+		if (transaction->chunked)
+			first_chunk_answered(smtp, transaction, reply);
+		else
+			data_answered(smtp, transaction, reply);
 		break;
 	case DUE_DOT:
-		dot_answered(smtp, transaction, reply);
+		if (transaction->chunked)
+			chunks_answered(smtp, transaction, reply);
+		else
+			dot_answered(smtp, transaction, reply);
 		break;
 	}
-	pop_when_through(smtp);
-	if (reply->code == 421)
+}
+
+static void take_reply(struct smtp *smtp, const struct reply *reply)
+{
+	const enum due what = due_and_written(smtp);
+
+	smtp->replies++;
+	if (reply->code >= 400)
+		smtp->window = 1;
+	/* 421 in answer to the dot is this message's own result; else it is the session's end. */
+	if (reply->code == 421 && what != DUE_DOT) {
+		smtp->goodbye = true;
 		smtp_lost(smtp, reply->text);
+		return;
+	}
+	if (is_relay_fault(reply->code) && what != DUE_NOTHING)
+		relay_fault(smtp, reply);
+	if (smtp->end == SMTP_OPEN)
+		take_answer(smtp, what, reply);
+	if (smtp->end == SMTP_OPEN)
+		pop_when_through(smtp);
+	if (reply->code == 421) {
+		smtp->goodbye = true;
+		smtp_lost(smtp, reply->text);
+	}
 }
 
 void smtp_input(struct smtp *smtp, const char *bytes, size_t len)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sysexits.h>
 
 #include "clock.h"
@@ -11,9 +12,11 @@
 
 #define STRIKES_MAX 3 /* sessions in a row that were lost before they settled a message */
 #define HEAD_START_MS                                                                              \
-	1000	     /* the first session opens alone: a relay that is down, or a wrong            \
-			password, is met once and not once per connection */
-#define QUIT_MS 3000 /* for the replies to QUIT */
+	1000	      /* the first session opens alone: a relay that is down, or a wrong           \
+			 password, is met once and not once per connection */
+#define QUIT_MS	 3000 /* for the replies to QUIT */
+#define FDS_RUN	 64   /* descriptors that a run may need besides */
+#define FDS_SLOT 4    /* that a connection may: the socket, and the files being read */
 
 struct slot {
 	struct session session;
@@ -28,6 +31,8 @@ struct transport {
 	struct slot *slot;
 	struct curl_waitfd *fd;
 	unsigned count;
+	size_t depth;	  /* of what is in flight by BDAT on each connection */
+	bool no_chunking; /* the relay announces it and chokes on it, or the config forbids it */
 	bool was_up;
 	bool refused;
 	bool finishing;
@@ -75,9 +80,11 @@ static void end_session(struct transport *transport, struct slot *slot)
 	collect(transport, slot);
 	if (smtp->end == SMTP_OPEN)
 		return;
+	if (smtp->choked)
+		transport->no_chunking = true;
 	if (smtp->settled > 0)
 		slot->strikes = 0;
-	else if (smtp->end == SMTP_LOST && ++slot->strikes >= STRIKES_MAX)
+	else if (!smtp->choked && smtp->end == SMTP_LOST && ++slot->strikes >= STRIKES_MAX)
 		slot->spent = true;
 	if (smtp->end == SMTP_RELAY_FAULT)
 		transport->refused = true;
@@ -98,7 +105,9 @@ static bool is_opening(const struct slot *slot)
 
 static void open_slot(struct transport *transport, struct slot *slot, int64_t now_ms)
 {
-	if (session_open(&slot->session, transport->multi, transport->relay, now_ms) == -1)
+	const size_t depth = transport->no_chunking ? 0 : transport->depth;
+
+	if (session_open(&slot->session, transport->multi, transport->relay, depth, now_ms) == -1)
 		give_up_opening(transport, slot);
 	if (transport->first_opened_ms == 0)
 		transport->first_opened_ms = now_ms;
@@ -168,6 +177,21 @@ static void smtp_close(struct transport *transport)
 	curl_global_cleanup();
 }
 
+/*
+ * What the relay's "pipeline" allows, as far as the descriptors suffice: each message in flight may
+ * hold one, the file set aside for a partial result.
+ */
+static size_t bounded_depth(const struct relay_config *relay)
+{
+	const size_t others = FDS_RUN + (size_t)relay->connections * FDS_SLOT;
+	struct rlimit limit;
+	size_t most = 1;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > others + relay->connections)
+		most = ((size_t)limit.rlim_cur - others) / relay->connections;
+	return most < relay->pipeline ? most : relay->pipeline;
+}
+
 static struct transport *smtp_open(const struct relay_config *relay, struct error *err)
 {
 	struct transport *transport = NULL;
@@ -180,6 +204,8 @@ static struct transport *smtp_open(const struct relay_config *relay, struct erro
 	}
 	transport->relay = relay;
 	transport->count = relay->connections;
+	transport->depth = bounded_depth(relay);
+	transport->no_chunking = !relay->chunking;
 	transport->done_end = &transport->done;
 	transport->slot = calloc(relay->connections, sizeof *transport->slot);
 	transport->fd = calloc(relay->connections, sizeof *transport->fd);
@@ -193,15 +219,20 @@ static struct transport *smtp_open(const struct relay_config *relay, struct erro
 	return transport;
 }
 
+/* The one that has the fewest messages under way of those that can take another. */
 static struct slot *ready_slot(struct transport *transport)
 {
+	struct slot *found = NULL;
+
 	for (unsigned i = 0; i < transport->count; i++) {
 		struct slot *slot = &transport->slot[i];
+		const struct smtp *smtp = &slot->session.smtp;
 
-		if (is_open(slot) && smtp_ready(&slot->session.smtp))
-			return slot;
+		if (is_open(slot) && smtp_ready(smtp) &&
+		    (found == NULL || smtp->count < found->session.smtp.count))
+			found = slot;
 	}
-	return NULL;
+	return found;
 }
 
 static bool smtp_transport_ready(struct transport *transport, size_t waiting)
@@ -228,7 +259,7 @@ static void smtp_withdraw(struct transport *transport, struct message *message)
 	for (unsigned i = 0; i < transport->count; i++) {
 		struct slot *slot = &transport->slot[i];
 
-		if (!is_open(slot) || !smtp_holds(&slot->session.smtp, message))
+		if (!is_open(slot) || !smtp_may_stop(&slot->session.smtp, message))
 			continue;
 		smtp_lost(&slot->session.smtp, "another run has taken over the message");
 		end_session(transport, slot);
@@ -347,6 +378,7 @@ static void note_blocked(struct transport *transport)
 		fd = &transport->fd[slot->fd];
 		slot->session.blocked =
 		    (fd->events & CURL_WAIT_POLLOUT) != 0 && (fd->revents & CURL_WAIT_POLLOUT) == 0;
+		slot->session.heard = (fd->revents & CURL_WAIT_POLLIN) == 0;
 	}
 }
 
@@ -511,8 +543,9 @@ static void tell_session(const struct transport *transport, FILE *out)
 		(void)fprintf(out, "  AUTH: logged in as %s\n", transport->relay->user);
 	else
 		(void)fprintf(out, "  AUTH: not used, no user is configured\n");
-	(void)fprintf(out, "  offers:%s%s%s", offer->pipelining ? " PIPELINING" : "",
-	    offer->eightbit ? " 8BITMIME" : "", offer->smtputf8 ? " SMTPUTF8" : "");
+	(void)fprintf(out, "  offers:%s%s%s%s", offer->pipelining ? " PIPELINING" : "",
+	    offer->chunking ? " CHUNKING" : "", offer->eightbit ? " 8BITMIME" : "",
+	    offer->smtputf8 ? " SMTPUTF8" : "");
 	if (offer->size_max > 0)
 		(void)fprintf(out, " SIZE (up to %.1f MB)", (double)offer->size_max / 1e6);
 	(void)fprintf(out, "\n");

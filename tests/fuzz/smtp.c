@@ -61,6 +61,7 @@ struct command {
 
 struct model {
 	struct smtp smtp;
+	struct smtp_transaction ring[LETTERS];
 	struct fuzz fuzz;
 	struct letter letter[LETTERS];
 	size_t submitted;
@@ -448,7 +449,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    .size_max = bits & 64 ? 200 : 0};
 	kinds = fuzz_byte(&model->fuzz) | fuzz_byte(&model->fuzz) << 8;
 	fuzz_seed(&model->fuzz);
-	smtp_init(&model->smtp, &offer);
+	smtp_init(&model->smtp, &offer, model->ring, LETTERS);
 	talk(model, kinds);
 	assert(!smtp_ready(&model->smtp) && model->smtp.count == 0);
 	for (size_t i = 0; i < model->submitted; i++)

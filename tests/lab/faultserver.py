@@ -7,13 +7,19 @@ to answer otherwise (faultactions.py lists what an answer can be):
 
 BODY happens when the first octets of a body have come, DOT when its final dot has.
 
+With CHUNKING among what it announces (it is not by default) it takes BDAT too: CHUNK happens when a
+chunk has come that is not the last; for the last one, BODY and DOT as above. BDAT itself happens at
+the command and has no reply of its own: when it is told one, the server stays deaf to what BDAT
+means, and reads the octets as commands. After anything but a 2xx to a last chunk it keeps the
+transaction open until RSET, as RFC 3030 allows: a MAIL then is nested, and refused.
+
 	with FaultServer(answers={"MAIL": ["451 4.3.0 Not now"],
 	                          "RCPT": {"b@example.net": "550 5.1.1 Unknown"},
 	                          "DOT": Close()}) as server:
 
 A list is used up in order, over all connections; then, and for a None in it, the correct answer
-follows. A dict is looked up by the address of MAIL or RCPT, by the sender for DATA, BODY and DOT,
-by the argument for the rest; "*" stands for any other.
+follows. A dict is looked up by the address of MAIL or RCPT, by the sender for DATA, BDAT, CHUNK,
+BODY and DOT, by the argument for the rest; "*" stands for any other.
 
 A script takes one connection step by step: [(event, answer), …]. An event of None speaks without
 being asked. The session behaves as ever when the script is used up.

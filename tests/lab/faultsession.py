@@ -45,11 +45,12 @@ class Message:
     sender: str
     recipients: Tuple[str, ...]  # those that were accepted
     options: Tuple[str, ...]  # of MAIL, as sent
-    wire: bytes  # from after DATA's line to before the final dot, dots still doubled
+    wire: bytes  # from after DATA's line to before the final dot, dots still doubled; or the chunks
     reply: bytes  # what the server said; b"" when it went away instead
     session: int
     tls: bool
     user: Optional[str]
+    chunked: bool = False  # it came by BDAT
 
     @property
     def accepted(self) -> bool:
@@ -58,6 +59,8 @@ class Message:
     @property
     def data(self) -> bytes:
         """The message, dots undone."""
+        if self.chunked:
+            return self.wire
         return (b"\r\n" + self.wire).replace(b"\r\n.", b"\r\n")[2:]
 
     def option(self, name: str) -> Optional[str]:
@@ -85,6 +88,7 @@ class Session:
         self.sender: Optional[str] = None
         self.options: List[str] = []
         self.recipients: List[str] = []
+        self.open_chunks = bytearray()  # those of BDAT that were not the last
         self.commands: List[str] = []
         self.replies: List[Tuple[str, bytes]] = []  # event, what was said to it
         self.chunks: List[Chunk] = []
@@ -109,6 +113,7 @@ class Session:
             "MAIL": self._mail,
             "RCPT": self._rcpt,
             "DATA": self._data,
+            "BDAT": self._bdat,
             "RSET": self._rset,
             "NOOP": self._noop,
             "QUIT": self._quit,
@@ -383,6 +388,7 @@ class Session:
         self.sender = None
         self.options = []
         self.recipients = []
+        self.open_chunks.clear()
 
     def _starttls(self, argument: str) -> None:
         offered = "STARTTLS" in self.ehlo and self.server.tls and not self.tls
@@ -509,14 +515,67 @@ class Session:
             self._forget()
 
     def _body_event(self) -> None:
-        """BODY has no reply of its own: it takes part only when there is an instruction."""
         self.read_at_least(1)
-        if self._script and self._script[0][0] != "BODY":
-            return
+        self._silent_event("BODY")
+
+    def _silent_event(self, event: str) -> bool:
+        """EVENT has no reply of its own: it takes part only when there is an instruction. Whether
+        there was one."""
+        if self._script and self._script[0][0] != event:
+            return False
         self._said.clear()
-        answer = self._instruction("BODY", self.sender or "")
+        answer = self._instruction(event, self.sender or "")
         if answer is not None:
             self.perform(answer, b"")
+        return answer is not None
+
+    def _bdat(self, argument: str) -> None:
+        size, _, last = argument.partition(" ")
+        if "CHUNKING" not in self.ehlo:
+            self.violation("BDAT, which was not announced")
+            self._event("BDAT", self.sender or "", self._text(500, "5.5.2", "Unknown command"))
+        elif not size.isdigit() or last.upper() not in ("", "LAST"):
+            self.violation(f"malformed BDAT: {argument!r}")
+            self._event("BDAT", self.sender or "", self._text(501, "5.5.4", "Malformed"))
+        elif not self._silent_event("BDAT"):
+            self._chunk(int(size), bool(last))
+
+    def _chunk(self, size: int, last: bool) -> None:
+        if last and size:
+            self._body_event()
+        self.read_at_least(size)
+        wire = bytes(self.open_chunks) + bytes(self._buffer[:size])
+        del self._buffer[:size]
+        if last:
+            self._last_chunk(wire)
+            return
+        default = self._text(250, "2.0.0", f"{size} octets") if self.recipients else None
+        self._event("CHUNK", self.sender or "", default or self._no_transaction())
+        self.open_chunks[:] = wire
+
+    def _last_chunk(self, wire: bytes) -> None:
+        self._judge_body(wire)
+        if self.sender is not None and self._size_is_wrong(len(wire)):
+            self.violation(f"{len(wire)} octets by BDAT with {self.options}")
+        first = len(self.replies)
+        default = self._judge_message(wire) if self.recipients else self._no_transaction()
+        code = 0
+        try:
+            code = self._event("DOT", self.sender or "", default)
+        finally:
+            self._keep(wire, self.replies[first][1] if len(self.replies) > first else b"", True)
+            self.open_chunks.clear()
+            if code // 100 == 2:
+                self._forget()
+
+    def _no_transaction(self) -> bytes:
+        if self.sender is None:
+            return self._text(503, "5.5.1", "MAIL first")
+        return self._text(554, "5.5.1", "No valid recipients")
+
+    def _size_is_wrong(self, size: int) -> bool:
+        announced = [option[5:] for option in self.options if option.startswith("SIZE=")]
+        return bool(announced) and announced != [str(size)]
 
     def _find_dot(self) -> int:
         """Reads up to the final dot; returns where it stands in the buffer."""
@@ -544,10 +603,10 @@ class Session:
             return self._text(552, "5.3.4", "Message too big")
         return self._text(250, "2.0.0", f"Ok: queued as {self.server.queue_id()}")
 
-    def _keep(self, wire: bytes, reply: bytes) -> None:
+    def _keep(self, wire: bytes, reply: bytes, chunked: bool = False) -> None:
         message = Message(
             *(self.sender or "", tuple(self.recipients), tuple(self.options), wire, reply),
-            *(self.number, self.tls, self.user),
+            *(self.number, self.tls, self.user, chunked),
         )
         self.messages.append(message)
         self.server.keep(message)

@@ -25,6 +25,7 @@
 #define LOCK_STEP   ((struct smtp_offer){.pipelining = false})
 #define OUT_MAX	    ((size_t)256 * 1024)
 #define LETTERS_MAX 4
+#define DEPTH_MAX   8
 
 /* A folder of messages, and one session with what it has said last. */
 struct talk {
@@ -33,6 +34,8 @@ struct talk {
 	struct message letter[LETTERS_MAX];
 	size_t letters;
 	struct smtp smtp;
+	struct smtp_transaction ring[DEPTH_MAX];
+	size_t depth;
 	char *out;
 	size_t out_room; /* what smtp_output is given at a time */
 	size_t in_step;	 /* bytes that smtp_input is given at a time; 0: all */
@@ -50,6 +53,7 @@ static int setup(void **state)
 	talk->out = malloc(OUT_MAX);
 	assert_non_null(talk->out);
 	talk->out_room = OUT_MAX - 1;
+	talk->depth = DEPTH_MAX;
 	for (size_t i = 0; i < LETTERS_MAX; i++)
 		message_init(&talk->letter[i]);
 	*state = talk;
@@ -75,7 +79,7 @@ static int teardown(void **state)
 
 static void begin(struct talk *talk, struct smtp_offer offer)
 {
-	smtp_init(&talk->smtp, &offer);
+	smtp_init(&talk->smtp, &offer, talk->ring, talk->depth);
 	talk->letters = 0;
 }
 
