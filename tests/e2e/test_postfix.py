@@ -75,7 +75,7 @@ def test_each_result(spool: Spool, postfix: Postfix, certs: Certs) -> None:
     where, fields = spool.state(deferred)
     assert (where, fields["A"], fields["E"]) == ("new", "1", "4.3.0")
     events = _by_recipient(done.stderr)
-    assert re.match(r"250 2\.0\.0 Ok: queued as \w+$", events[GOOD]["reply"])
+    assert re.match(r"250 2\.0\.0 Ok: \d+ bytes queued as \w+$", events[GOOD]["reply"])
     assert events[REJECT]["reply"] == f"550 5.1.1 <{REJECT}>: Recipient address rejected: " + (
         "No such user here"
     )
