@@ -196,6 +196,7 @@ enum message_loaded message_open(
 	message->verdict = MESSAGE_UNTRIED;
 	message->refused_at_mail = 0;
 	message->in_doubt = false;
+	message->replaced = false;
 	message->body = (struct body){0};
 	message->body_ended = false;
 	loaded = open_file(message, dirfd, name, fault);
@@ -243,7 +244,8 @@ static int refill(struct message *message)
 /* Gives back what only reading needs. */
 static void release(struct message *message)
 {
-	message_close(message);
+	if (!message->replaced)
+		message_close(message);
 	free(message->buf);
 	message->buf = NULL;
 	message->buf_room = message->buf_len = message->buf_pos = 0;

@@ -33,6 +33,7 @@ struct message {
 	int fd;			       /* -1: none, or closed as all of it is read */
 	dev_t device;
 	ino_t inode;
+	bool replaced; /* another file has its name now, so this one can't be opened again */
 	uint64_t file_size;
 	mode_t mode;
 	struct envelope envelope;

@@ -347,6 +347,7 @@ int record_restart(struct record *record, struct message *message, struct error 
 		envelope_restart(envelope);
 		if (write_states(record, message, &draft, err) == SPOOL_ERROR)
 			return -1;
+		message->replaced = true;
 	}
 	if (check_moved(record, &message->entry,
 		spool_restart(record->spool, &message->entry, to, err), err) == -1)

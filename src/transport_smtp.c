@@ -12,11 +12,12 @@
 
 #define STRIKES_MAX 3 /* sessions in a row that were lost before they settled a message */
 #define HEAD_START_MS                                                                              \
-	1000	      /* the first session opens alone: a relay that is down, or a wrong           \
-			 password, is met once and not once per connection */
-#define QUIT_MS	 3000 /* for the replies to QUIT */
-#define FDS_RUN	 64   /* descriptors that a run may need besides */
-#define FDS_SLOT 4    /* that a connection may: the socket, and the files being read */
+	1000		 /* the first session opens alone: a relay that is down, or a wrong        \
+			    password, is met once and not once per connection */
+#define QUIT_MS	    3000 /* for the replies to QUIT */
+#define FDS_RUN	    64	 /* descriptors that a run may need besides */
+#define FDS_SLOT    4	 /* that a connection may: the socket, and the file being read */
+#define FDS_MESSAGE 2	 /* that a message in flight may: the file for a partial result, its own */
 
 struct slot {
 	struct session session;
@@ -177,18 +178,29 @@ static void smtp_close(struct transport *transport)
 	curl_global_cleanup();
 }
 
-/*
- * What the relay's "pipeline" allows, as far as the descriptors suffice: each message in flight may
- * hold one, the file set aside for a partial result.
- */
+/* How many descriptors there may be, if possible as many as WANTED. */
+static size_t raise_limit(size_t wanted)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		return 0;
+	if (limit.rlim_cur >= wanted)
+		return wanted;
+	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+	/* Where it can't be raised there is less in flight. */
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	return getrlimit(RLIMIT_NOFILE, &limit) == -1 ? 0 : (size_t)limit.rlim_cur;
+}
+
+/* What the relay's "pipeline" allows, as far as the descriptors suffice; 1 at least. */
 static size_t bounded_depth(const struct relay_config *relay)
 {
 	const size_t others = FDS_RUN + (size_t)relay->connections * FDS_SLOT;
-	struct rlimit limit;
-	size_t most = 1;
+	const size_t each = (size_t)relay->connections * FDS_MESSAGE;
+	const size_t limit = raise_limit(others + relay->pipeline * each);
+	const size_t most = limit < others + each ? 1 : (limit - others) / each;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > others + relay->connections)
-		most = ((size_t)limit.rlim_cur - others) / relay->connections;
 	return most < relay->pipeline ? most : relay->pipeline;
 }
 

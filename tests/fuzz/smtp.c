@@ -3,7 +3,8 @@
  *
  * A model of the server reads what the machine puts out, command by command, and matches the
  * replies that the fuzzer has made up with them, in their order. It knows from this alone who has
- * got what, and holds the results of the machine against it.
+ * got what, and holds the results of the machine against it. Of servers that take BDAT it is the
+ * most awkward kind: it keeps a transaction open until it is completed or reset.
  *
  * An input is: offer, letters, cuts, and then what the server says.
  */
@@ -13,9 +14,9 @@
 #include "fuzz.h"
 #include "smtp.h"
 
-#define LETTERS	     3 /* submitted in one session */
+#define LETTERS	     5 /* submitted in one session */
 #define TO_MAX	     3
-#define PENDING_MAX  16
+#define PENDING_MAX  40
 #define HEADER(sent) "X-Maildrain-From: <s%zu@example.com>\n" sent "From: a@example.com\n"
 #define TO(who)	     "X-Maildrain-To: <" who ">\n"
 
@@ -36,12 +37,16 @@ static const char *const templates[] = {
 struct letter {
 	struct message message;
 	struct body_size size;
-	char *wire; /* what must arrive, if anything */
+	char *wire; /* what must arrive by DATA, if anything */
 	size_t wire_len;
+	char *counted; /* the same by BDAT */
+	size_t counted_len;
 	bool is_short;
 	bool returned;
 	/* The model's view. */
 	bool mail_accepted;
+	bool mail_refused;
+	bool refused[TO_MAX];
 	bool accepted[TO_MAX];	/* 2xx to RCPT */
 	bool delivered[TO_MAX]; /* 2xx to the dot behind it */
 	bool began;		/* 354 */
@@ -49,9 +54,11 @@ struct letter {
 	bool dot_answered;
 	bool said_no; /* 5xx to something of it */
 	bool mailed;
+	bool chunked;	/* something of it went out by BDAT */
+	size_t arrived; /* octets by BDAT */
 };
 
-enum kind { RSET, MAIL, RCPT, DATA, DOT, QUIT };
+enum kind { RSET, MAIL, RCPT, DATA, CHUNK, DOT, QUIT };
 
 struct command {
 	enum kind kind;
@@ -69,6 +76,12 @@ struct model {
 	size_t pendings;
 	size_t current; /* the letter of the last MAIL */
 	bool in_body;
+	bool in_chunk; /* octets of BDAT are due */
+	size_t chunk_left;
+	bool is_last;
+	bool open;    /* a transaction may be, or will be when what is on its way gets there */
+	bool chunks;  /* a message was taken by BDAT */
+	bool goodbye; /* the last word was 421 */
 	bool quit;
 	bool unasked; /* the server has answered what nobody asked */
 	char *out;    /* what the machine has given out */
@@ -81,16 +94,26 @@ struct model {
 
 /* ---- letters ---- */
 
+static size_t encode(const struct message *message, bool counted, char **wire)
+{
+	const size_t len = message->buf_len - message->buf_pos;
+	struct body body = {.counted = counted};
+	size_t made;
+
+	*wire = malloc(BODY_GROWTH * len + 2);
+	assert(*wire != NULL);
+	made = body_encode(&body, message->buf + message->buf_pos, len, *wire);
+	return made + body_finish(&body, *wire + made);
+}
+
 static void letter_wire(struct letter *letter)
 {
 	struct message *message = &letter->message;
 	const size_t len = message->buf_len - message->buf_pos;
-	struct body body = {0}, measured = {0};
+	struct body measured = {0};
 
-	letter->wire = malloc(BODY_GROWTH * len + 2);
-	assert(letter->wire != NULL);
-	letter->wire_len = body_encode(&body, message->buf + message->buf_pos, len, letter->wire);
-	letter->wire_len += body_finish(&body, letter->wire + letter->wire_len);
+	letter->wire_len = encode(message, false, &letter->wire);
+	letter->counted_len = encode(message, true, &letter->counted);
 	body_measure(&measured, message->buf + message->buf_pos, len, &message->size);
 	body_measure_end(&measured, &message->size);
 }
@@ -142,10 +165,33 @@ static void model_push(struct model *model, enum kind kind, size_t to)
 		const enum kind last = model->pending[model->pendings - 1].kind;
 
 		assert(model->smtp.offer.pipelining && last != DATA && last != QUIT);
+		assert(last != CHUNK);
 	}
 	assert(model->pendings < PENDING_MAX && !model->quit);
 	model->pending[model->pendings++] =
 	    (struct command){.kind = kind, .letter = model->current, .to = to};
+}
+
+static void model_mail(struct model *model, size_t number)
+{
+	assert(number < model->submitted && !model->letter[number].mailed);
+	assert(!model->open);
+	model->current = number;
+	model->letter[number].mailed = true;
+	model_push(model, MAIL, 0);
+}
+
+/* "BDAT": all but what comes first waits for nothing. */
+static void model_bdat(struct model *model, size_t size, bool last)
+{
+	struct letter *letter = &model->letter[model->current];
+
+	assert(model->smtp.offer.chunking && letter->mailed && !letter->dotted);
+	if (!model->chunks)
+		assert(last ? letter->began : size <= 2 && !letter->chunked);
+	letter->chunked = model->open = model->in_chunk = true;
+	model->chunk_left = size;
+	model->is_last = last;
 }
 
 /* A command of the machine: LINE without its CRLF. */
@@ -153,16 +199,18 @@ static void model_command(struct model *model, const char *line, size_t len)
 {
 	unsigned number;
 	size_t to = 0;
+	int end = 0;
 
 	assert(memchr(line, '\r', len) == NULL && memchr(line, '\n', len) == NULL);
 	assert(memchr(line, '\0', len) == NULL && len < SMTP_COMMAND_MAX);
 	if (len == 4 && memcmp(line, "RSET", 4) == 0) {
+		model->open = false;
 		model_push(model, RSET, 0);
 	} else if (sscanf(line, "MAIL FROM:<s%u@example.com>", &number) == 1) {
-		assert(number < model->submitted && !model->letter[number].mailed);
-		model->current = number;
-		model->letter[number].mailed = true;
-		model_push(model, MAIL, 0);
+		model_mail(model, number);
+	} else if (sscanf(line, "BDAT %u%n", &number, &end) == 1) {
+		assert(line[end] == '\0' || strcmp(line + end, " LAST") == 0);
+		model_bdat(model, number, line[end] == ' ');
 	} else if (len > 10 && memcmp(line, "RCPT TO:<", 9) == 0 && line[len - 1] == '>') {
 		to = find_to(&model->letter[model->current], line + 9, len - 10);
 		model_push(model, RCPT, to);
@@ -210,6 +258,26 @@ static void model_body(struct model *model, size_t len)
 	model_push(model, DOT, 0);
 }
 
+/* Octets of a chunk have come, LEN of them at most. Returns how many it takes. */
+static size_t model_chunk(struct model *model, size_t len)
+{
+	struct letter *letter = &model->letter[model->current];
+
+	if (len > model->chunk_left)
+		len = model->chunk_left;
+	assert(letter->arrived + len <= letter->counted_len);
+	assert(memcmp(model->out, letter->counted + letter->arrived, len) == 0);
+	letter->arrived += len;
+	model->chunk_left -= len;
+	if (model->chunk_left > 0)
+		return len;
+	model->in_chunk = false;
+	letter->dotted = model->is_last;
+	assert(!model->is_last || letter->arrived == letter->counted_len);
+	model_push(model, model->is_last ? DOT : CHUNK, 0);
+	return len;
+}
+
 /* The same for a command. */
 static size_t command_len(const struct model *model)
 {
@@ -218,29 +286,48 @@ static size_t command_len(const struct model *model)
 	return end == NULL ? 0 : (size_t)(end - model->out) + 2;
 }
 
+/* The next piece of what is written that can be read, with *LEN; whether there is one. */
+static bool model_step(struct model *model, size_t *len)
+{
+	if (model->in_chunk) {
+		*len = model_chunk(model, model->written);
+		return *len > 0 || !model->in_chunk;
+	}
+	*len = model->in_body ? body_len(model) : command_len(model);
+	if (*len == 0)
+		return false;
+	if (model->in_body) {
+		model_body(model, *len);
+		return true;
+	}
+	model->out[*len - 2] = '\0';
+	model_command(model, model->out, *len - 2);
+	return true;
+}
+
 /* Reads what is written, as far as it goes. */
 static void model_read(struct model *model)
 {
 	size_t len;
 
-	while ((len = model->in_body ? body_len(model) : command_len(model)) > 0) {
-		if (model->in_body) {
-			model_body(model, len);
-		} else {
-			model->out[len - 2] = '\0';
-			model_command(model, model->out, len - 2);
-		}
+	while (model_step(model, &len)) {
 		model->out_len -= len;
 		model->written -= len;
 		memmove(model->out, model->out + len, model->out_len);
 	}
 }
 
-static void model_dot_reply(struct letter *letter, int code)
+static void model_dot_reply(struct model *model, struct letter *letter, int code)
 {
-	letter->dot_answered = true;
+	/* A 3xx is no answer; or the last of many proofs that the server does not know BDAT. */
+	letter->dot_answered = code / 100 != 3 || (letter->chunked && !model->chunks);
 	for (size_t i = 0; i < TO_MAX; i++)
 		letter->delivered[i] = letter->accepted[i] && letter->dotted && code / 100 == 2;
+	if (!letter->chunked || code / 100 != 2 || !has_accepted(letter))
+		return;
+	model->chunks = true;
+	if (letter == &model->letter[model->current])
+		model->open = false;
 }
 
 /* A reply of the server to the first command that waits for one. */
@@ -249,6 +336,7 @@ static void model_reply(struct model *model, int code)
 	struct command command;
 	struct letter *letter;
 
+	model->goodbye = code == 421;
 	if (model->pendings == 0) {
 		model->unasked = true;
 		return;
@@ -259,14 +347,20 @@ static void model_reply(struct model *model, int code)
 	letter = &model->letter[command.letter];
 	if (command.kind != RSET && command.kind != QUIT && code / 100 == 5)
 		letter->said_no = true;
-	if (command.kind == RCPT)
+	if (command.kind == RCPT) {
 		letter->accepted[command.to] = letter->mail_accepted && code / 100 == 2;
-	if (command.kind == MAIL)
+		letter->refused[command.to] = code / 100 > 3;
+	}
+	if (command.kind == MAIL) {
 		letter->mail_accepted = code / 100 == 2;
+		letter->mail_refused = code / 100 > 3;
+	}
+	if (command.kind == CHUNK)
+		letter->began = code / 100 == 2 && has_accepted(letter);
 	if (command.kind == DATA)
 		model->in_body = letter->began = code == 354;
 	if (command.kind == DOT)
-		model_dot_reply(letter, code);
+		model_dot_reply(model, letter, code);
 }
 
 /* A line of the server; the last of a reply has no "-" behind its code. What the machine has not
@@ -367,24 +461,39 @@ static void check_recipient(const struct letter *letter, size_t i)
 		assert(recipient->status[0] != '\0');
 }
 
+/* Whether the server may have taken LETTER, which is all out, for somebody. */
+static bool may_be_taken(const struct model *model, const struct letter *letter)
+{
+	bool wanted = !letter->chunked;
+
+	for (size_t i = 0; i < letter->message.envelope.count; i++)
+		wanted =
+		    wanted || (letter->message.envelope.recipient[i].asked && !letter->refused[i]);
+	return letter->dotted && !letter->dot_answered && wanted && !letter->mail_refused &&
+	       !(letter->chunked && model->goodbye);
+}
+
 static void check_result(const struct model *model, const struct letter *letter)
 {
 	const struct message *message = &letter->message;
 
-	for (size_t i = 0; i < message->envelope.count; i++)
+	for (size_t i = 0; i < message->envelope.count; i++) {
 		check_recipient(letter, i);
+		assert(!letter->delivered[i] || message->verdict == MESSAGE_SETTLED);
+	}
 	if (message->verdict == MESSAGE_SETTLED)
 		assert(envelope_count(&message->envelope, RECIPIENT_TODO) == 0);
-	/* A message that makes servers hang up is charged. */
-	if (letter->began && model->smtp.end != SMTP_RELAY_FAULT)
+	/* A message that makes servers hang up is charged; unless it was BDAT that did. */
+	if (letter->began && model->smtp.end != SMTP_RELAY_FAULT && !model->smtp.choked)
 		assert(message->verdict == MESSAGE_SETTLED);
+	assert(!model->smtp.choked || (model->smtp.offer.chunking && !model->chunks));
 	/* What has gone out whole is never sent again as if nothing had been. */
-	if (message->verdict == MESSAGE_UNTRIED)
-		assert(!letter->dotted || letter->dot_answered);
-	if (letter->dotted && !letter->dot_answered)
-		assert(message->in_doubt);
+	if (may_be_taken(model, letter))
+		assert(message->verdict == MESSAGE_SETTLED && message->in_doubt);
 	if (message->in_doubt)
 		assert(letter->dotted && model->smtp.end != SMTP_OPEN);
+	if (message->in_doubt && letter->chunked)
+		assert(may_be_taken(model, letter));
 	assert(!letter->is_short || !letter->dotted);
 }
 
@@ -428,6 +537,7 @@ static void model_free(struct model *model)
 	for (size_t i = 0; i < model->submitted; i++) {
 		message_free(&model->letter[i].message);
 		free(model->letter[i].wire);
+		free(model->letter[i].counted);
 	}
 	free(model->out);
 	free(model);
@@ -443,6 +553,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	model->fuzz = fuzz_start(data, size);
 	bits = fuzz_byte(&model->fuzz);
 	offer = (struct smtp_offer){.pipelining = bits & 1,
+	    .chunking = !(bits & 16), /* none in a digit */
 	    .eightbit = bits & 2,
 	    .smtputf8 = bits & 4,
 	    .size = bits & 8,
