@@ -24,7 +24,12 @@
 #define PIPELINED   ((struct smtp_offer){.pipelining = true})
 #define LOCK_STEP   ((struct smtp_offer){.pipelining = false})
 #define OUT_MAX	    ((size_t)256 * 1024)
-#define LETTERS_MAX 4
+#define CHUNKED	    ((struct smtp_offer){.pipelining = true, .chunking = true})
+#define FIRST	    "BDAT 1\r\nF"
+#define REST	    "BDAT 28 LAST\r\nrom: a@example.com\r\n\r\ntext\r\n"
+#define LAST	    "BDAT 29 LAST\r\nFrom: a@example.com\r\n\r\ntext\r\n"
+#define WHOLE	    MAIL RCPT("b") LAST
+#define LETTERS_MAX 8
 #define DEPTH_MAX   8
 
 /* A folder of messages, and one session with what it has said last. */
@@ -36,6 +41,7 @@ struct talk {
 	struct smtp smtp;
 	struct smtp_transaction ring[DEPTH_MAX];
 	size_t depth;
+	bool chunks; /* the server has taken a message by BDAT before */
 	char *out;
 	size_t out_room; /* what smtp_output is given at a time */
 	size_t in_step;	 /* bytes that smtp_input is given at a time; 0: all */
@@ -247,6 +253,24 @@ static void reply_with(struct talk *talk, int code)
 	say(talk, line);
 }
 
+/* Passes the octets of BDAT, too. */
+static void answer_chunk(
+    struct talk *talk, const char *line, const char **text, const struct codes *codes)
+{
+	char *end;
+	const unsigned long size = strtoul(line + 5, &end, 10);
+	const bool none = codes->rcpt[0] != 250 && codes->rcpt[1] != 250;
+	int code = codes->dot;
+
+	assert_true(strlen(*text) >= size);
+	*text += size;
+	if (codes->mail != 250 || none)
+		code = codes->mail != 250 ? 503 : 554;
+	else if (strncmp(end, "\r\n", 2) == 0)
+		code = codes->data == 354 ? 250 : codes->data;
+	reply_with(talk, code);
+}
+
 /* Answers the command that *TEXT starts with, as a server that follows CODES; moves it on. */
 static void answer_one(struct talk *talk, const char **text, const struct codes *codes)
 {
@@ -264,6 +288,8 @@ static void answer_one(struct talk *talk, const char **text, const struct codes 
 		reply_with(talk, codes->data);
 	else if (strncmp(line, "RSET", 4) == 0)
 		reply_with(talk, 250);
+	else if (strncmp(line, "BDAT", 4) == 0)
+		answer_chunk(talk, line, text, codes);
 	else if (strncmp(line, "From", 4) != 0 && strcmp(line, ".\r\n") != 0)
 		fail_msg("not expected: %s", line);
 	else {
@@ -301,6 +327,7 @@ static void try_codes(struct talk *talk, struct smtp_offer offer, const struct c
 	struct message *first, *second;
 
 	begin(talk, offer);
+	talk->smtp.chunks = talk->chunks;
 	first = submit(talk, PAIR);
 	converse(talk, codes);
 	assert_finished(talk, first, MESSAGE_SETTLED);
@@ -335,6 +362,9 @@ static void try_all_codes(struct talk *talk, struct smtp_offer offer)
 	static const int data[] = {354, 451, 554};
 
 	for (int i = 0; i < 3 * 3 * 3 * 3 * 3; i++) {
+		/* Then no first chunk goes ahead. */
+		if (talk->chunks && i / 27 % 3 != 0)
+			continue;
 		const struct codes codes = {
 		    .mail = plain[i % 3],
 		    .rcpt = {plain[i / 3 % 3], plain[i / 9 % 3]},
@@ -356,6 +386,15 @@ static void all_replies_lock_step(void **state)
 	try_all_codes(*state, LOCK_STEP);
 }
 
+static void all_replies_chunked(void **state)
+{
+	struct talk *talk = *state;
+
+	try_all_codes(talk, CHUNKED);
+	talk->chunks = true;
+	try_all_codes(talk, CHUNKED);
+}
+
 static void all_replies_byte_by_byte(void **state)
 {
 	struct talk *talk = *state;
@@ -363,6 +402,7 @@ static void all_replies_byte_by_byte(void **state)
 	talk->in_step = 1;
 	try_all_codes(talk, PIPELINED);
 	try_all_codes(talk, LOCK_STEP);
+	try_all_codes(talk, CHUNKED);
 }
 
 static void all_replies_with_a_small_buffer(void **state)
@@ -372,6 +412,7 @@ static void all_replies_with_a_small_buffer(void **state)
 	talk->out_room = SMTP_COMMAND_MAX;
 	try_all_codes(talk, PIPELINED);
 	try_all_codes(talk, LOCK_STEP);
+	try_all_codes(talk, CHUNKED);
 }
 
 /* ---- the ends of a session ---- */
@@ -1037,6 +1078,406 @@ static void one_unsendable_recipient_fails_alone(void **state)
 	assert_recipient(message, 1, RECIPIENT_DONE, "", "250 Done");
 }
 
+/* ---- CHUNKING ---- */
+
+/* A session in which BDAT is known to work, with room for COUNT in flight; they are submitted. */
+static void fly(struct talk *talk, struct message **letter, size_t count)
+{
+	begin(talk, CHUNKED);
+	talk->smtp.chunks = true;
+	talk->smtp.window = count;
+	for (size_t i = 0; i < count; i++) {
+		letter[i] = submit(talk, LETTER);
+		(void)unwritten(talk);
+	}
+}
+
+static void land(struct message **letter, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		message_close(letter[i]);
+}
+
+static void chunked_dialogue(void **state)
+{
+	struct talk *talk = *state;
+	struct message *letter[3];
+
+	begin(talk, CHUNKED);
+	letter[0] = submit(talk, LETTER);
+	assert_says(talk, MAIL RCPT("b") FIRST);
+	assert_false(smtp_ready(&talk->smtp));
+	say(talk, "250 Ok\r\n250 Ok\r\n");
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_DATA);
+	assert_says(talk, "");
+	say(talk, "250 1 octet\r\n");
+	assert_says(talk, REST);
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_DOT);
+	assert_false(smtp_ready(&talk->smtp));
+	say(talk, "250 2.0.0 Queued\r\n");
+	assert_finished(talk, letter[0], MESSAGE_SETTLED);
+	assert_recipient(letter[0], 0, RECIPIENT_DONE, "2.0.0", "250 2.0.0 Queued");
+
+	letter[1] = submit(talk, LETTER);
+	assert_says(talk, WHOLE);
+	letter[2] = submit(talk, LETTER);
+	assert_says(talk, "RSET\r\n" WHOLE);
+	assert_false(smtp_ready(&talk->smtp));
+	say(talk, "250 Ok\r\n250 Ok\r\n250 Queued\r\n250 Ok\r\n250 Ok\r\n250 Ok\r\n");
+	assert_finished(talk, letter[1], MESSAGE_SETTLED);
+	assert_int_equal(smtp_phase(&talk->smtp), SMTP_DOT);
+	say(talk, "250 Queued\r\n");
+	assert_finished(talk, letter[2], MESSAGE_SETTLED);
+	assert_int_equal(talk->smtp.settled, 3);
+}
+
+static void no_chunks_without_pipelining_or_depth(void **state)
+{
+	struct talk *talk = *state;
+
+	begin(talk, (struct smtp_offer){.chunking = true});
+	(void)submit(talk, LETTER);
+	assert_says(talk, MAIL);
+	talk->depth = 0;
+	begin(talk, CHUNKED);
+	(void)submit(talk, LETTER);
+	assert_says(talk, MAIL RCPT("b") DATA);
+}
+
+static void dots_are_not_doubled_in_chunks(void **state)
+{
+	struct talk *talk = *state;
+
+	begin(talk, CHUNKED);
+	talk->smtp.chunks = true;
+	(void)submit(talk, SENDER TO("b") HEADER ".\n..\n.");
+	assert_says(
+	    talk, MAIL RCPT("b") "BDAT 33 LAST\r\nFrom: a@example.com\r\n\r\n.\r\n..\r\n.\r\n");
+}
+
+static void window_grows_and_shrinks(void **state)
+{
+	struct talk *talk = *state;
+	struct message *letter[LETTERS_MAX];
+
+	talk->depth = 3;
+	fly(talk, letter, 1);
+	for (size_t i = 1; i < 4; i++) {
+		(void)unwritten(talk);
+		smtp_written(&talk->smtp, (size_t)(talk->smtp.given - talk->smtp.written));
+		say(talk, "250 Ok\r\n250 Ok\r\n250 Queued\r\n");
+		assert_int_equal(talk->smtp.window, i + 1 < 3 ? i + 1 : 3);
+		letter[i] = submit(talk, LETTER);
+	}
+	(void)output(talk);
+	say(talk, "250 Ok\r\n450 Not now\r\n554 Nobody\r\n");
+	assert_int_equal(talk->smtp.window, 1);
+	letter[4] = submit(talk, LETTER);
+	assert_says(talk, "RSET\r\n" WHOLE);
+	assert_false(smtp_ready(&talk->smtp));
+	land(letter, 5);
+}
+
+/* Refused in the middle: the others are not touched by it. */
+static void one_of_many_is_refused(void **state)
+{
+	static const char *const replies[] = {
+	    "550 5.7.1 No\r\n503 x\r\n503 x\r\n",
+	    "250 Ok\r\n550 5.7.1 No\r\n554 x\r\n",
+	    "250 Ok\r\n250 Ok\r\n550 5.7.1 No\r\n",
+	    "250 Ok\r\n250 Ok\r\n503 5.7.1 No\r\n",
+	};
+	struct talk *talk = *state;
+	struct message *letter[5];
+
+	for (size_t kind = 0; kind < 4; kind++) {
+		fly(talk, letter, 5);
+		smtp_written(&talk->smtp, (size_t)talk->smtp.given);
+		for (size_t i = 0; i < 5; i++) {
+			if (i > 0)
+				say(talk, "250 Reset\r\n");
+			say(talk, i == 2 ? replies[kind] : "250 Ok\r\n250 Ok\r\n250 Queued\r\n");
+			assert_finished(talk, letter[i], MESSAGE_SETTLED);
+			assert_recipient(letter[i], 0, i == 2 ? RECIPIENT_FAILED : RECIPIENT_DONE,
+			    i == 2 ? "5.7.1" : "", NULL);
+		}
+		assert_int_equal(letter[2]->refused_at_mail, kind == 0 ? 550 : 0);
+		assert_int_equal(talk->smtp.end, SMTP_OPEN);
+		land(letter, 5);
+	}
+}
+
+/* What is to become of the nth of those in flight, WRITTEN octets and ANSWERED whole replies on. */
+static void assert_lost(
+    const struct message *message, size_t n, size_t written, size_t answered, bool goodbye)
+{
+	const size_t each = strlen("RSET\r\n" WHOLE);
+	const size_t begin = n == 0 ? 0 : strlen(WHOLE) + (n - 1) * each;
+	const size_t end = strlen(WHOLE) + n * each;
+	const size_t octets = end - strlen(BODY) + strlen(".\r\n");
+	const size_t first = n == 0 ? 0 : 4 * n - 1; /* its replies begin behind so many */
+	const size_t mine = n == 0 ? 3 : 4;
+
+	assert_true(begin < octets);
+	if (answered >= first + mine) {
+		assert_int_equal(message->verdict, MESSAGE_SETTLED);
+		assert_recipient(message, 0, RECIPIENT_DONE, "", NULL);
+	} else if (written >= end && !goodbye) {
+		assert_int_equal(message->verdict, MESSAGE_SETTLED);
+		assert_recipient(message, 0, RECIPIENT_DEFERRED, "4.4.2", NULL);
+		assert_true(message->in_doubt);
+	} else if (answered >= first && written > octets &&
+		   (!goodbye || (answered == first + mine - 1 && written < end))) {
+		assert_int_equal(message->verdict, MESSAGE_SETTLED);
+		assert_recipient(message, 0, RECIPIENT_DEFERRED, "4.4.2", NULL);
+		assert_false(message->in_doubt);
+	} else {
+		assert_int_equal(message->verdict, MESSAGE_UNTRIED);
+		assert_recipient(message, 0, RECIPIENT_TODO, "", NULL);
+		assert_false(message->in_doubt);
+	}
+}
+
+/* Where the command ends that the nth reply answers. */
+static size_t answered_end(size_t n)
+{
+	static const size_t len[] = {
+	    sizeof "RSET\r\n" - 1, sizeof MAIL - 1, sizeof RCPT("b") - 1, sizeof LAST - 1};
+	size_t end = 0;
+
+	for (size_t i = 1; i <= n + 1; i++)
+		end += len[i % 4];
+	return end;
+}
+
+static void lose(struct talk *talk, size_t written, size_t answered, bool goodbye)
+{
+	struct message *letter[5];
+
+	fly(talk, letter, 5);
+	smtp_written(&talk->smtp, written);
+	for (size_t i = 0; i < answered; i++)
+		say(talk, "250 Ok\r\n");
+	assert_int_equal(talk->smtp.end, SMTP_OPEN);
+	if (goodbye)
+		say(talk, "421 4.3.2 Going down\r\n");
+	else
+		smtp_lost(&talk->smtp, "gone");
+	assert_int_not_equal(talk->smtp.end, SMTP_OPEN);
+	assert_false(talk->smtp.choked);
+	for (size_t i = 0; i < 5; i++) {
+		assert_ptr_equal(smtp_finished(&talk->smtp), letter[i]);
+		/* In answer to the last chunk it is that message's own result. */
+		if (!goodbye || answered != 4 * i + 2 || written < answered_end(answered))
+			assert_lost(letter[i], i, written, answered, goodbye);
+		else
+			assert_recipient(letter[i], 0, RECIPIENT_DEFERRED, "4.3.2", NULL);
+	}
+	land(letter, 5);
+}
+
+/* At each octet that was written, with each number of replies that may have come by then. */
+static void lost_at_every_point_in_flight(void **state)
+{
+	const size_t total = strlen(WHOLE) + 4 * strlen("RSET\r\n" WHOLE);
+	struct talk *talk = *state;
+
+	for (size_t written = 0; written <= total; written++)
+		for (size_t answered = 0;
+		     answered < 19 && (answered == 0 || answered_end(answered - 1) <= written);
+		     answered++) {
+			lose(talk, written, answered, false);
+			lose(talk, written, answered, true);
+		}
+}
+
+/* An answer to the nth word of a server that has never taken a message by BDAT. */
+static void choke_at(struct talk *talk, const char *before, const char *word)
+{
+	struct message *message;
+
+	begin(talk, CHUNKED);
+	message = submit(talk, LETTER);
+	(void)output(talk);
+	say(talk, before);
+	(void)output(talk);
+	if (word != NULL)
+		say(talk, word);
+	else
+		smtp_lost(&talk->smtp, "gone");
+	assert_true(talk->smtp.choked);
+	assert_int_equal(talk->smtp.end, SMTP_LOST);
+	assert_ptr_equal(smtp_finished(&talk->smtp), message);
+	if (word == NULL && strlen(before) > 20) {
+		assert_int_equal(message->verdict, MESSAGE_SETTLED);
+		assert_true(message->in_doubt);
+	} else {
+		assert_int_equal(message->verdict, MESSAGE_UNTRIED);
+		assert_recipient(message, 0, RECIPIENT_TODO, "", NULL);
+	}
+	message_close(message);
+}
+
+static void servers_that_choke_on_chunks(void **state)
+{
+	static const char *const words[] = {"500 What?\r\n", "501 x\r\n", "502 x\r\n", "503 x\r\n",
+	    "504 x\r\n", "354 Go on\r\n", "421 4.7.0 Bye\r\n", "What?\r\n", NULL};
+
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+		choke_at(*state, "250 Ok\r\n250 Ok\r\n", words[i]);
+		if (i != 7)
+			choke_at(*state, "250 Ok\r\n250 Ok\r\n250 Ok\r\n", words[i]);
+	}
+}
+
+/* It says no to the message, or has left for a reason of its own. */
+static void no_choking(void **state)
+{
+	static const char *const words[] = {"250 Ok\r\n250 Ok\r\n554 No\r\n",
+	    "250 Ok\r\n250 Ok\r\n451 No\r\n", "250 Ok\r\n250 Ok\r\n250 Ok\r\n554 No\r\n",
+	    "550 No\r\n503 x\r\n503 x\r\n", "250 Ok\r\n550 No\r\n503 x\r\n", "421 Bye\r\n"};
+	struct talk *talk = *state;
+
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+		struct message *message;
+
+		begin(talk, CHUNKED);
+		message = submit(talk, LETTER);
+		for (const char *at = words[i]; *at != '\0'; at = strchr(at, '\n') + 1) {
+			(void)output(talk);
+			smtp_input(&talk->smtp, at, (size_t)(strchr(at, '\n') + 1 - at));
+		}
+		assert_false(talk->smtp.choked);
+		assert_finished(talk, message, i == 5 ? MESSAGE_UNTRIED : MESSAGE_SETTLED);
+		message_close(message);
+	}
+}
+
+/* 530 to one of many in flight: all that is out gets its reply before the session ends. */
+static void relay_fault_in_flight(void **state)
+{
+	struct talk *talk = *state;
+	struct message *letter[4];
+
+	fly(talk, letter, 3);
+	smtp_written(&talk->smtp, (size_t)talk->smtp.given);
+	say(talk, "530 5.7.0 Login\r\n503 x\r\n503 x\r\n");
+	assert_finished(talk, letter[0], MESSAGE_UNTRIED);
+	assert_int_equal(talk->smtp.end, SMTP_OPEN);
+	assert_false(smtp_ready(&talk->smtp));
+	say(talk, "250 Ok\r\n250 Ok\r\n250 Ok\r\n250 Queued\r\n");
+	assert_finished(talk, letter[1], MESSAGE_SETTLED);
+	assert_recipient(letter[1], 0, RECIPIENT_DONE, "", NULL);
+	smtp_lost(&talk->smtp, "gone");
+	assert_finished(talk, letter[2], MESSAGE_SETTLED);
+	assert_true(letter[2]->in_doubt);
+	assert_ended(talk, SMTP_RELAY_FAULT, "530 5.7.0 Login");
+	land(letter, 3);
+}
+
+/* One recipient has it: that must be recorded. */
+static void relay_fault_for_one_recipient(void **state)
+{
+	struct talk *talk = *state;
+	struct message *message;
+
+	begin(talk, CHUNKED);
+	talk->smtp.chunks = true;
+	message = submit(talk, PAIR);
+	(void)output(talk);
+	say(talk, "250 Ok\r\n530 5.7.0 Login\r\n250 Ok\r\n250 Queued\r\n");
+	assert_finished(talk, message, MESSAGE_SETTLED);
+	assert_recipient(message, 0, RECIPIENT_DEFERRED, "4.7.0", "530 5.7.0 Login");
+	assert_recipient(message, 1, RECIPIENT_DONE, "", "250 Queued");
+	assert_ended(talk, SMTP_RELAY_FAULT, "530 5.7.0 Login");
+}
+
+/* Those that are out whole get their replies first. */
+static void file_that_shrinks_behind_others(void **state)
+{
+	struct talk *talk = *state;
+	struct message *first, *second;
+	const size_t size = (size_t)200 * 1000;
+	char *text = malloc(size);
+	char path[80];
+
+	assert_non_null(text);
+	memset(text, 'x', size - 1);
+	text[size - 1] = '\0';
+	memcpy(text, SENDER TO("b") HEADER, strlen(SENDER TO("b") HEADER));
+	fly(talk, &first, 1);
+	talk->smtp.window = 2;
+	second = submit(talk, text);
+	free(text);
+	(void)snprintf(path, sizeof path, "%s/1", talk->dir);
+	assert_int_equal(truncate(path, (off_t)size / 2), 0);
+	(void)unwritten(talk);
+	smtp_written(&talk->smtp, (size_t)talk->smtp.given);
+	assert_int_equal(talk->smtp.end, SMTP_OPEN);
+	say(talk, "250 Ok\r\n250 Ok\r\n250 Queued\r\n");
+	assert_finished(talk, first, MESSAGE_SETTLED);
+	assert_recipient(first, 0, RECIPIENT_DONE, "", NULL);
+	assert_finished(talk, second, MESSAGE_SETTLED);
+	assert_recipient(second, 0, RECIPIENT_DEFERRED, "4.3.0", NULL);
+	assert_false(second->in_doubt);
+	assert_int_equal(talk->smtp.end, SMTP_LOCAL);
+}
+
+static void what_is_out_whole_can_not_be_stopped(void **state)
+{
+	struct talk *talk = *state;
+	struct message *letter[2];
+
+	fly(talk, letter, 2);
+	assert_true(smtp_may_stop(&talk->smtp, letter[0]));
+	smtp_written(&talk->smtp, strlen(WHOLE) - 1);
+	assert_true(smtp_may_stop(&talk->smtp, letter[0]));
+	smtp_written(&talk->smtp, 1);
+	assert_false(smtp_may_stop(&talk->smtp, letter[0]));
+	assert_true(smtp_may_stop(&talk->smtp, letter[1]));
+	land(letter, 2);
+}
+
+/* Its file and its buffer are not held while it waits for its replies. */
+static void in_flight_little_is_held(void **state)
+{
+	struct talk *talk = *state;
+	struct message *letter[3];
+
+	fly(talk, letter, 3);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(letter[i]->fd, -1);
+		assert_null(letter[i]->buf);
+	}
+	assert_int_equal(talk->smtp.flight, 3 * letter[0]->size.wire);
+}
+
+static void bytes_in_flight_are_bounded(void **state)
+{
+	/* A bit less than the bound on the wire, and with the other a bit more. */
+	const size_t size = (size_t)SMTP_FLIGHT_MAX + strlen(SENDER TO("b")) - 20;
+	struct talk *talk = *state;
+	char *text = malloc(size + 1);
+	struct message *small, *large;
+
+	assert_non_null(text);
+	memset(text, 'x', size);
+	text[size] = '\0';
+	memcpy(text, SENDER TO("b") HEADER, strlen(SENDER TO("b") HEADER));
+	fly(talk, &small, 1);
+	talk->smtp.window = 8;
+	assert_true(smtp_ready(&talk->smtp));
+	large = submit(talk, text);
+	free(text);
+	while (talk->smtp.count == 2 && !smtp_ready(&talk->smtp) && unwritten(talk) > 0)
+		continue;
+	assert_int_equal(large->fd, -1);
+	assert_false(smtp_ready(&talk->smtp));
+	smtp_written(&talk->smtp, (size_t)talk->smtp.given);
+	say(talk, "250 Ok\r\n250 Ok\r\n250 Queued\r\n");
+	assert_true(smtp_ready(&talk->smtp));
+}
+
 /* ---- QUIT ---- */
 
 static void quit_when_idle(void **state)
@@ -1085,6 +1526,7 @@ int main(void)
 	    TEST(lock_step_dialogue),
 	    TEST(all_replies_pipelined),
 	    TEST(all_replies_lock_step),
+	    TEST(all_replies_chunked),
 	    TEST(all_replies_byte_by_byte),
 	    TEST(all_replies_with_a_small_buffer),
 	    TEST(lost_at_each_stage),
@@ -1116,6 +1558,20 @@ int main(void)
 	    TEST(parameters_of_mail),
 	    TEST(unsendable_is_settled_without_a_byte),
 	    TEST(one_unsendable_recipient_fails_alone),
+	    TEST(chunked_dialogue),
+	    TEST(no_chunks_without_pipelining_or_depth),
+	    TEST(dots_are_not_doubled_in_chunks),
+	    TEST(window_grows_and_shrinks),
+	    TEST(one_of_many_is_refused),
+	    TEST(lost_at_every_point_in_flight),
+	    TEST(servers_that_choke_on_chunks),
+	    TEST(no_choking),
+	    TEST(relay_fault_in_flight),
+	    TEST(relay_fault_for_one_recipient),
+	    TEST(file_that_shrinks_behind_others),
+	    TEST(what_is_out_whole_can_not_be_stopped),
+	    TEST(in_flight_little_is_held),
+	    TEST(bytes_in_flight_are_bounded),
 	    TEST(quit_when_idle),
 	    TEST(quit_waits_for_what_is_under_way),
 	};
