@@ -140,8 +140,7 @@ static bool may_have_choked(const struct smtp *smtp)
 /* Whether the server was at TRANSACTION's octets, and nothing else, when the session ended. */
 static bool ended_by_octets(const struct smtp *smtp, const struct smtp_transaction *transaction)
 {
-	const bool begun = transaction->go_ahead ||
-			   (transaction->last_end > 0 && smtp->written > transaction->last_end);
+	const bool begun = transaction->last_end > 0 && smtp->written > transaction->last_end;
 
 	if (smtp->choked || transaction != smtp_first(smtp))
 		return false;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,11 +14,13 @@ import pytest
 if str(Path(__file__).parent) not in sys.path:
     sys.path.append(str(Path(__file__).parent))
 
+from lab import exim as lab_exim  # noqa: E402
 from lab import postfix as lab_postfix  # noqa: E402
 from lab import repo, sink  # noqa: E402
 from lab.aiosmtp import AioServer  # noqa: E402
 from lab.certs import Certs  # noqa: E402
 from lab.django_site import DjangoSite  # noqa: E402
+from lab.exim import Exim  # noqa: E402
 from lab.faultserver import FaultServer  # noqa: E402
 from lab.postfix import Postfix  # noqa: E402
 from lab.sink import Sink  # noqa: E402
@@ -100,6 +103,24 @@ def _need_postfix() -> None:
     reason = lab_postfix.why_not()
     if reason:
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def _exim_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    reason = lab_exim.why_not()
+    if reason:
+        pytest.skip(reason)
+    try:
+        return lab_exim.fetch(tmp_path_factory.mktemp("exim"))
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"Exim can't be fetched: {error}")
+
+
+@pytest.fixture
+def exim(_exim_program: Path) -> Iterator[Exim]:
+    """A running Exim, or a skipped test where it can't be had."""
+    with Exim(_exim_program) as server:
+        yield server
 
 
 @pytest.fixture
