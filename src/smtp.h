@@ -9,7 +9,7 @@
  *		read from the peer, and smtp_input
  *		smtp_output, and write that to the peer: smtp_written
  *		take what smtp_finished gives
- *	smtp_quit, smtp_output … until smtp_ended
+ *	smtp_quit, smtp_output … until end is not SMTP_OPEN
  *
  * With PIPELINING (RFC 2920) the body, the final dot and the next message's MAIL, RCPT and DATA
  * leave together, so a message costs one round trip: smtp_ready is true again as soon as the
@@ -17,14 +17,14 @@
  *
  * With CHUNKING (RFC 3030) as well, nothing waits: MAIL, RCPT, BDAT and the octets leave together,
  * and many messages are in flight. How many is the window: one at first, one more with each that
- * is taken, up to the depth; one again when the server says no to anything. As the octets are out
- * before the server has agreed to anything,
+ * is taken, up to the depth; one again when the server says no to anything, until those in flight
+ * have landed. As the octets are out before the server has agreed to anything,
  *
  *	- a message behind others begins with RSET: whatever was refused before, even if the server
  *	  keeps a refused transaction open, its recipients never join another message's;
  *	- until the server has taken a message by BDAT in this session, the first octet goes ahead
- *	  alone and is waited for. A server that only announces CHUNKING so never gets to read a
- *text as commands; the session ends as "choked", and that message is untried.
+ *	  and is waited for. A server that only announces CHUNKING never gets to read a text as
+ *	  commands so; the session ends as "choked", and that message is untried.
  *
  * A reply counts only for a command that was written when the reply came. Whoever reads before each
  * write so finds out a peer that answers what it has not been told yet, and one that says more than
@@ -33,9 +33,8 @@
  * The results: each recipient that was tried has one, with the server's words. When the session
  * ends, each message given to it is settled or untried as the contract says, and none is lost. When
  * the connection is lost with messages in flight by BDAT, all whose last octet was written are in
- * doubt. The others are untried, but for the first in flight once an octet of it was written: it
- *may be what makes the server hang up. After a 421 none is in doubt, for the server answers in
- *order.
+ * doubt. The others are untried, but for the first in flight once an octet of it was written: that
+ * may be what makes the server hang up. After a 421 none is in doubt, as servers answer in order.
  */
 #ifndef MAILDRAIN_SMTP_H
 #define MAILDRAIN_SMTP_H
@@ -116,6 +115,7 @@ struct smtp {
 	uint64_t flight;	  /* bytes of the messages under way */
 	size_t depth;		  /* how many may be in flight by BDAT */
 	size_t window;		  /* how many may be so now */
+	size_t landing;		  /* those in flight since it shrank, which do not widen it */
 	struct message *finished; /* a list in order, for smtp_finished */
 	struct message *finished_last;
 	bool needs_rset;  /* the server may hold an aborted transaction */

@@ -142,7 +142,7 @@ static void chunks_answered(
 		return;
 	transaction->untried = false;
 	smtp->chunks = true;
-	if (smtp->window < smtp->depth)
+	if (smtp->landing == 0 && smtp->window < smtp->depth)
 		smtp->window++;
 }
 
@@ -211,8 +211,10 @@ void smtp_answer(struct smtp *smtp, const struct reply *reply)
 	const enum smtp_due what = smtp_due_written(smtp);
 
 	smtp->replies++;
-	if (reply->code >= 400)
+	if (reply->code >= 400) {
 		smtp->window = 1;
+		smtp->landing = smtp->count;
+	}
 	/* 421 in answer to the dot is this message's own result; else it is the session's end. */
 	if (reply->code == 421 && what != SMTP_DUE_DOT) {
 		smtp->goodbye = true;

@@ -119,6 +119,7 @@ static void pop(struct smtp *smtp, enum message_verdict verdict)
 	struct message *message = smtp_first(smtp)->message;
 
 	smtp->count--;
+	smtp->landing -= smtp->landing > 0;
 	smtp->first = (smtp->first + 1) % smtp->room;
 	smtp->flight -= message->size.wire;
 	smtp_finish(smtp, message, verdict);

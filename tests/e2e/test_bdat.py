@@ -282,13 +282,14 @@ def test_after_an_error_one_at_a_time_then_more(spool: Spool, chunking: Servers)
     aim(spool, server)
     letters(spool, 120)
     run(spool)
+    assert len(server.messages) == 119
     flights = [
         commands(chunk.data).count("MAIL")
         for chunk in server.sessions[0].chunks
         if chunk.who == "C" and b"MAIL" in chunk.data
     ]
-    assert max(flights) > 10
-    assert 1 in flights[4:] and max(flights[flights.index(1, 4) :]) > 5
+    assert max(flights) >= 16
+    assert 1 in flights[4:] and max(flights[flights.index(1, 4) :]) >= 8
     server.check()
 
 
@@ -311,7 +312,7 @@ def test_some_recipients_of_many_messages(spool: Spool, chunking: Servers) -> No
             assert_sent(spool, name)
         if n % 3 < 2:
             assert block(spool, name)[2].startswith(done)
-            assert spool.find(name).read_bytes().endswith(b">" * 0 + LETTER)
+            assert spool.find(name).read_bytes().endswith(LETTER)
     assert all(count == 40 for count in by_sender(server).values())
     server.check()
 
@@ -329,18 +330,18 @@ def test_all_refused_at_mail_is_the_relays_fault(spool: Spool, chunking: Servers
 
 def test_530_in_the_midst(spool: Spool, chunking: Servers) -> None:
     """What is out already gets its own result; the rest stays."""
-    server = chunking(answers={"MAIL": {"s30@example.com": "530 5.7.0 Log in"}}, latency=0.01)
+    server = chunking(answers={"MAIL": {"s35@example.com": "530 5.7.0 Log in"}}, latency=0.01)
     aim(spool, server)
     names = letters(spool, 100)
     run(spool, 75)
-    assert_waiting(spool, names[30])
+    assert_waiting(spool, names[35])
     taken = by_sender(server)
     for n, name in enumerate(names):
         if f"s{n}@example.com" in taken:
             assert_sent(spool, name)
         else:
             assert_waiting(spool, name)
-    assert 31 <= len(taken) < 100
+    assert 40 < len(taken) < 80
     server.check()
 
 
