@@ -138,6 +138,8 @@ static void test_defaults(void **state)
 	assert_null(relay->cert_file);
 	assert_null(relay->key_file);
 	assert_int_equal(relay->connections, 4);
+	assert_true(relay->chunking);
+	assert_int_equal(relay->pipeline, 50);
 	assert_int_equal(relay->timeout.connect, 30);
 	assert_int_equal(relay->timeout.greeting, 300);
 	assert_int_equal(relay->timeout.command, 300);
@@ -160,6 +162,7 @@ static void test_every_option(void **state)
 	    " key_file = \"${TEST_UNSET:-${TEST_FOLDER}/other}\"\n"
 	    " connections = 100 timeout_connect = 1s timeout_greeting = 2s timeout_command = 3s\n"
 	    " timeout_data = 4s timeout_block = 5s timeout_dot = 1h\n"
+	    " chunking = never pipeline = 1000\n"
 	    "}\n"
 	    "relay two { url = \"smtp://localhost:2525\" tls = opportunistic }\n"
 	    "relay three { url = \"smtp://192.0.2.1\" tls = \"none\" }\n";
@@ -198,6 +201,8 @@ static void test_every_option(void **state)
 	assert_string_equal(relay->cert_file, place->other);
 	assert_string_equal(relay->key_file, place->other);
 	assert_int_equal(relay->connections, 100);
+	assert_false(relay->chunking);
+	assert_int_equal(relay->pipeline, 1000);
 	assert_int_equal(relay->timeout.connect, 1);
 	assert_int_equal(relay->timeout.greeting, 2);
 	assert_int_equal(relay->timeout.command, 3);
@@ -307,6 +312,9 @@ static void test_relay_values(void **state)
 	refuses(state, RELAY("connections = 101"), 3, "1 to 100");
 	refuses(state, RELAY("connections = -1"), 3, "1 to 100");
 	refuses(state, RELAY("connections = 0x4"), 3, "1 to 100");
+	refuses(state, RELAY("pipeline = 0"), 3, "1 to 1000");
+	refuses(state, RELAY("pipeline = 1001"), 3, "1 to 1000");
+	refuses(state, RELAY("chunking = true"), 3, "\"never\" or \"auto\"");
 	refuses(state, RELAY("timeout_dot = 0"), 3, "1s to 1h");
 	refuses(state, RELAY("timeout_connect = 61m"), 3, "1s to 1h");
 	refuses(state, RELAY("timeout_block = 30"), 3, "timeout_block = \"30\"");

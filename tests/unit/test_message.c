@@ -308,6 +308,81 @@ static void a_rename_is_noted(void **state)
 	assert_ptr_equal(folder->message.entry.name, folder->message.name);
 }
 
+/* ---- while it is in flight ---- */
+
+/* How many octets are given out of BEFORE, loaded, when its file has become AFTER. */
+static size_t given_out(struct folder *folder, const char *before, const char *after, size_t size)
+{
+	struct message *message = &folder->message;
+	char out[256];
+	size_t total = 0;
+	ssize_t n;
+
+	load_text(folder, before);
+	/* Nothing but the descriptor is left of it. */
+	message->buf_len = message->file_pos = message->buf_pos;
+	put_file(folder, after, strlen(after));
+	while ((n = message_read(message, out, size)) > 0)
+		total += (size_t)n;
+	assert_int_equal(n, -1);
+	return total;
+}
+
+/* Of a file that was written over in place: what is too much would be read as commands. */
+static void never_all_octets_of_another_text(void **state)
+{
+	static const char before[] = BLOCK "From: a@x\n\nabc\r\ndef\r\n";
+	static const char *const after[] = {
+	    BLOCK "From: a@x\n\nabc\n\n\n\n\n\n\n",
+	    BLOCK "From: a@x\n\nabc\r\nde\n\n\n",
+	    BLOCK "From: a@x\n\nabc\r\ndef",
+	    BLOCK "From: a@x\n\nabc\r\rdef\r\n",
+	    BLOCK "From: a@x\n\nabcdefgh\n\n",
+	};
+	struct folder *folder = *state;
+
+	for (size_t i = 0; i < sizeof after / sizeof after[0]; i++)
+		for (size_t size = 6; size < 80; size++) {
+			const size_t given = given_out(folder, before, after[i], size);
+
+			assert_true(given < folder->message.size.wire);
+		}
+}
+
+static void opened_again_only_as_the_same(void **state)
+{
+	struct folder *folder = *state;
+	struct message *message = &folder->message;
+	char out[256];
+
+	load_text(folder, BLOCK "From: a@x\n\ntext\n");
+	assert_true(message_read(message, out, sizeof out) > 0);
+	assert_int_equal(message->fd, -1);
+	assert_null(message->buf);
+	assert_int_equal(message_reopen(message, folder->fd), 0);
+	assert_true(message->fd != -1);
+	assert_int_equal(message_reopen(message, folder->fd), 0);
+	message_close(message);
+	assert_int_equal(renameat(folder->fd, NAME, folder->fd, "other"), 0);
+	assert_int_equal(message_reopen(message, folder->fd), -1);
+	assert_int_equal(errno, ENOENT);
+	put_file(folder, "x", 1);
+	assert_int_equal(message_reopen(message, folder->fd), -1);
+	assert_int_equal(errno, ESTALE);
+	assert_int_equal(message->fd, -1);
+}
+
+static void kept_open_when_another_has_its_name(void **state)
+{
+	struct folder *folder = *state;
+	char out[256];
+
+	load_text(folder, BLOCK "From: a@x\n\ntext\n");
+	folder->message.replaced = true;
+	assert_true(message_read(&folder->message, out, sizeof out) > 0);
+	assert_true(folder->message.fd != -1);
+}
+
 int main(void)
 {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
@@ -322,6 +397,9 @@ int main(void)
 	    IN_FOLDER(the_file_is_written_with_its_states),
 	    IN_FOLDER(a_write_that_fails_is_told),
 	    IN_FOLDER(a_rename_is_noted),
+	    IN_FOLDER(never_all_octets_of_another_text),
+	    IN_FOLDER(opened_again_only_as_the_same),
+	    IN_FOLDER(kept_open_when_another_has_its_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
