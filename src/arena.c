@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_SIZE ((size_t)4096)
+#define BLOCK_SIZE ((size_t)2048) /* for a message with few recipients */
 
 struct arena_block {
 	struct arena_block *next;

@@ -33,7 +33,6 @@ struct message {
 	int fd;			       /* -1: none, or closed as all of it is read */
 	dev_t device;
 	ino_t inode;
-	bool replaced; /* another file has its name now, so this one can't be opened again */
 	uint64_t file_size;
 	mode_t mode;
 	struct envelope envelope;
@@ -63,6 +62,9 @@ struct message {
 	LIST_ENTRY(message) claimed;
 	bool is_claimed; /* it stands in the list of the claims that this run holds */
 	bool withdrawn;	 /* another run has it now: what becomes of it here is not recorded */
+
+	/* For record again. */
+	bool replaced; /* another file has its name now, so its own can't be opened anew */
 };
 
 enum message_loaded {
