@@ -241,10 +241,13 @@ static int refill(struct message *message)
 	return 1;
 }
 
-/* Gives back what only reading needs. */
+/*
+ * Gives back what only reading needs. Where room is set aside for a partial result the descriptor
+ * is a part of it: once some recipients are served there must be no want of one.
+ */
 static void release(struct message *message)
 {
-	if (!message->replaced)
+	if (!message->replaced && message->draft.fd == -1)
 		message_close(message);
 	free(message->buf);
 	message->buf = NULL;

@@ -4,8 +4,8 @@
  * The file is opened without following links, and all that is said about it afterwards is said
  * about that file: should it be needed again once it has been read to its end, it is opened anew
  * only if it is the same. Its block and header are read into memory (they are bounded), the rest is
- * streamed. As soon as all is in wire form neither descriptor nor buffer is held any longer, as
- * many messages may wait for their replies.
+ * streamed. As soon as all is in wire form the buffer is given back, and the descriptor too unless
+ * a partial result may need it, as many messages may wait for their replies.
  */
 #ifndef MAILDRAIN_MESSAGE_H
 #define MAILDRAIN_MESSAGE_H

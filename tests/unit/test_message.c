@@ -372,10 +372,16 @@ static void opened_again_only_as_the_same(void **state)
 	assert_int_equal(message->fd, -1);
 }
 
-static void kept_open_when_another_has_its_name(void **state)
+static void kept_open_where_it_could_not_be_opened_again(void **state)
 {
 	struct folder *folder = *state;
 	char out[256];
+
+	load_text(folder, BLOCK "From: a@x\n\ntext\n");
+	folder->message.draft.fd = folder->fd;
+	assert_true(message_read(&folder->message, out, sizeof out) > 0);
+	assert_true(folder->message.fd != -1);
+	folder->message.draft.fd = -1;
 
 	load_text(folder, BLOCK "From: a@x\n\ntext\n");
 	folder->message.replaced = true;
@@ -399,7 +405,7 @@ int main(void)
 	    IN_FOLDER(a_rename_is_noted),
 	    IN_FOLDER(never_all_octets_of_another_text),
 	    IN_FOLDER(opened_again_only_as_the_same),
-	    IN_FOLDER(kept_open_when_another_has_its_name),
+	    IN_FOLDER(kept_open_where_it_could_not_be_opened_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1203,6 +1203,13 @@ static void one_of_many_is_refused(void **state)
 		}
 		assert_int_equal(letter[2]->refused_at_mail, kind == 0 ? 550 : 0);
 		assert_int_equal(talk->smtp.end, SMTP_OPEN);
+		/* Those that were out by then are no reason to send more at once. */
+		assert_int_equal(talk->smtp.window, 1);
+		(void)submit(talk, LETTER);
+		(void)unwritten(talk);
+		smtp_written(&talk->smtp, (size_t)(talk->smtp.given - talk->smtp.written));
+		say(talk, "250 Reset\r\n250 Ok\r\n250 Ok\r\n250 Queued\r\n");
+		assert_int_equal(talk->smtp.window, 2);
 		land(letter, 5);
 	}
 }
