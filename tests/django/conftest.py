@@ -3,9 +3,11 @@ backends made the way the installed Django makes them."""
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
 
@@ -68,3 +70,39 @@ def empty_after(spool_path: Path) -> Iterator[None]:
     yield
     assert list((spool_path / "tmp").iterdir()) == []
     assert list((spool_path / "new").iterdir()) == []
+
+
+def parent_name(path: Any) -> str:
+    return Path(path).parent.name
+
+
+def kind(fd: int) -> str:
+    """ "file", or the name of the directory that fd is."""
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        return Path(os.readlink(f"/proc/self/fd/{fd}")).name
+    return "file"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> List[Tuple[str, str]]:
+    """What is called from now on, in order: [("write", "file"), ("rename", "tmp>new"), …]."""
+    record: List[Tuple[str, str]] = []
+    real_rename = os.rename
+
+    def watch(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(fd: int, *args: Any) -> Any:
+            record.append((name, kind(fd)))
+            return real(fd, *args)
+
+        monkeypatch.setattr(os, name, call)
+
+    def rename(source: Any, target: Any) -> None:
+        record.append(("rename", f"{parent_name(source)}>{parent_name(target)}"))
+        real_rename(source, target)
+
+    for name in ("write", "fsync", "close"):
+        watch(name)
+    monkeypatch.setattr(os, "rename", rename)
+    return record

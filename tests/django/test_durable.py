@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import threading
 import traceback
 from pathlib import Path
@@ -17,49 +16,12 @@ from django.core.mail import EmailMessage
 from maildrain.filebased import EmailBackend
 
 MakeBackend = Callable[..., EmailBackend]
-Call = Tuple[str, str]
 
 NOBODY = 65534
 
 
 def letter(subject: str = "Hi", body: str = "Text\n") -> EmailMessage:
     return EmailMessage(subject, body, "site@example.com", ["a@example.net"])
-
-
-def parent_name(path: Any) -> str:
-    return Path(path).parent.name
-
-
-def kind(fd: int) -> str:
-    """ "file", or the name of the directory that fd is."""
-    if stat.S_ISDIR(os.fstat(fd).st_mode):
-        return Path(os.readlink(f"/proc/self/fd/{fd}")).name
-    return "file"
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> List[Call]:
-    """What is called from now on, in order: [("write", "file"), ("rename", "tmp>new"), …]."""
-    record: List[Call] = []
-    real_rename = os.rename
-
-    def watch(name: str) -> None:
-        real = getattr(os, name)
-
-        def call(fd: int, *args: Any) -> Any:
-            record.append((name, kind(fd)))
-            return real(fd, *args)
-
-        monkeypatch.setattr(os, name, call)
-
-    def rename(source: Any, target: Any) -> None:
-        record.append(("rename", f"{parent_name(source)}>{parent_name(target)}"))
-        real_rename(source, target)
-
-    for name in ("write", "fsync", "close"):
-        watch(name)
-    monkeypatch.setattr(os, "rename", rename)
-    return record
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException, when: int = 1) -> None:
@@ -79,7 +41,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException, when:
     monkeypatch.setattr(os, name, call)
 
 
-def test_order_of_writing(backend: EmailBackend, calls: List[Call]) -> None:
+def test_order_of_writing(backend: EmailBackend, calls: List[Tuple[str, str]]) -> None:
     assert backend.send_messages([letter()]) == 1
     assert calls == [
         ("write", "file"),

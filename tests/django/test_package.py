@@ -39,5 +39,6 @@ def test_wheel(tmp_path: Path) -> None:
         names = {name for name in archive.namelist() if name.startswith("maildrain/")}
         [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
         text = archive.read(metadata).decode()
-    assert names == {"maildrain/__init__.py", "maildrain/filebased.py", "maildrain/py.typed"}
+    modules = ("__init__.py", "bulk.py", "filebased.py", "py.typed")
+    assert names == {f"maildrain/{name}" for name in modules}
     assert re.search(r"^Requires-Dist: Django ?\(?>=3\.2", text, re.MULTILINE)

@@ -33,6 +33,9 @@ from django.utils.encoding import punycode
 # Python's words for an address like "root", which is one to Django and to sendmail.
 NO_DOMAIN = "addr-spec local part with no domain"
 
+# An address that needs no parser. One with "=?" might be an encoded word to it.
+BARE = re.compile(r"[\w!#$%&'*+/=^`{|}~-]+(\.[\w!#$%&'*+/=^`{|}~-]+)*@[\w-]+(\.[\w-]+)*", re.A)
+
 # What would continue the envelope at the start of a message, and our names anywhere in its header.
 FORGERY = re.compile(rb"\A[ \t]|(?:\A|[\r\n])x-maildrain-", re.IGNORECASE)
 
@@ -44,31 +47,25 @@ class EmailBackend(filebased.EmailBackend):
     """Writes to the spool at EMAIL_FILE_PATH, or at file_path."""
 
     def __init__(
-        self,
-        fail_silently: bool = False,
-        file_path: str | os.PathLike[str] | None = None,
-        **kwargs: Any,
+        self, *args: Any, file_path: str | os.PathLike[str] | None = None, **kwargs: Any
     ) -> None:
         kwargs["stream"] = None
         # Past Django's own file backend: it would make a bare directory where a spool is missing.
-        super(filebased.EmailBackend, self).__init__(fail_silently=fail_silently, **kwargs)
+        super(filebased.EmailBackend, self).__init__(*args, **kwargs)
         if file_path is None and getattr(self, "alias", None) is None:
             file_path = _file_path_setting()
         if file_path is None:
-            raise self._misconfigured(
-                "EMAIL_FILE_PATH (with MAILERS: the option file_path) must be the path of a spool."
-            )
+            raise self._misconfigured("EMAIL_FILE_PATH (MAILERS: file_path) must name a spool.")
         self.file_path = os.path.abspath(file_path)
         self._tmp = os.path.join(self.file_path, "tmp")
         self._new = os.path.join(self.file_path, "new")
         self._check_spool()
 
     def open(self) -> bool:
-        """Nothing stays open between two messages."""
-        return False
+        return False  # nothing stays open between two messages
 
     def close(self) -> None:
-        """Nothing to close."""
+        pass
 
     def send_messages(self, email_messages: Iterable[mail.EmailMessage] | None) -> int:
         """Write the messages; return how many were written."""
@@ -85,8 +82,7 @@ class EmailBackend(filebased.EmailBackend):
         """Write one message; return False when it is for nobody."""
         if not message.recipients():
             return False
-        envelope = _envelope(message)
-        self._drop(envelope.encode() + _content(message, utf8=not envelope.isascii()))
+        self._drop(_content(message))
         return True
 
     def _drop(self, data: bytes) -> None:
@@ -96,9 +92,10 @@ class EmailBackend(filebased.EmailBackend):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
             _fill(fd, memoryview(data))
+            _sync(fd)
             os.rename(path, os.path.join(self._new, name))
             path = os.path.join(self._new, name)
-            _sync_directory(self._new)
+            _sync(os.open(self._new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except BaseException as error:
             # Also out of new/: what is reported as failed is sent again by whoever asked for it.
             with contextlib.suppress(OSError):
@@ -143,6 +140,8 @@ def _envelope(message: mail.EmailMessage) -> str:
 
 def _addr_spec(text: str) -> str:
     """The bare address in text, its domain in ASCII; ValueError unless it is exactly one."""
+    if BARE.fullmatch(text):
+        return text
     try:
         parsed = AddressHeader.value_parser(text)
         defects = [d for d in parsed.all_defects if isinstance(d, InvalidHeaderDefect)]
@@ -162,15 +161,16 @@ def _addr_spec(text: str) -> str:
     return address
 
 
-def _content(message: mail.EmailMessage, utf8: bool) -> bytes:
-    """The message itself, with UTF-8 in its header if its addresses need SMTPUTF8 anyway."""
-    options = {"policy": email.policy.default.clone(utf8=True)} if utf8 else {}
+def _content(message: mail.EmailMessage) -> bytes:
+    """What the file holds. The header has UTF-8 in it if the addresses need SMTPUTF8 anyway."""
+    envelope = _envelope(message)
+    options = {} if envelope.isascii() else {"policy": email.policy.default.clone(utf8=True)}
     parsed = message.message(**options if django.VERSION >= (6, 0) else {})
     del parsed["Bcc"]
     content = parsed.as_bytes()
-    if FORGERY.search(re.split(rb"\r?\n\r?\n", content, maxsplit=1)[0]):
+    if FORGERY.search(re.split(rb"\n\r?\n", content, maxsplit=1)[0]):
         raise ValueError("Header names that start with X-Maildrain- are kept for the envelope")
-    return content
+    return envelope.encode() + content
 
 
 def _unique_name() -> str:
@@ -181,18 +181,18 @@ def _unique_name() -> str:
 
 
 def _fill(fd: int, data: memoryview) -> None:
-    """Writes all of data and sees it to the disk; closes fd in any case."""
+    """Writes all of data; closes fd when that fails."""
     try:
         os.fchmod(fd, 0o640)  # whatever the umask: the sender reads as a member of the group
         while data:
             data = data[os.write(fd, data) :]
-        os.fsync(fd)
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
 
 
-def _sync_directory(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync(fd: int) -> None:
+    """Sees a file or a directory to the disk; closes fd in any case."""
     try:
         os.fsync(fd)
     finally:
