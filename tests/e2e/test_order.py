@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(not have_strace(), reason="needs strace, and lea
 RESULTS_MAX = 100  # between two fsyncs
 SECONDS_MAX = 1.0
 SLACK = 0.3  # for a busy machine under strace
+IN_BULK = 260  # more than are open at the same time
 QUEUED = b"queued\n"  # what the Django snippet says once a message has been sent
 CALLS = (
     *("openat", "write", "pwrite64", "writev", "copy_file_range", "sendfile", "fsync", "fdatasync"),
@@ -115,7 +116,8 @@ class Order:
 
     SENDERS maps the sender of each letter that is in new/ from the start to its name; those of what
     is imported are learned on the way. WORDS are the relay's words that have to be read before a
-    message goes anywhere but to cur/. MIXED are messages that have several kinds of results."""
+    message goes anywhere but to cur/. MIXED are messages that have several kinds of results.
+    TOGETHER: new messages wait for each other, and one sync of new/ is for all of them."""
 
     def __init__(
         self,
@@ -123,8 +125,10 @@ class Order:
         senders: Optional[Mapping[str, str]] = None,
         words: Optional[Mapping[str, Sequence[str]]] = None,
         mixed: Sequence[str] = (),
+        together: bool = False,
     ) -> None:
         self.spool = spool
+        self.together = together
         self.offences: List[str] = []
         self.seen: "Counter[str]" = Counter()  # how often each kind of step was judged
         self._unique = {sender: unique_of(name) for sender, name in (senders or {}).items()}
@@ -232,7 +236,10 @@ class Order:
             self._rewritten.add(unique_of(name))
             return
         self.seen["publish"] += 1
-        if folder in self._published:
+        if self.together:
+            for other in self._unsynced_drafts - {path}:
+                self._offend(f"{name} came before the data of {other} was synced")
+        elif folder in self._published:
             self._offend(f"{name} came before {folder}/ was synced for {self._published[folder]}")
         self._published[folder] = name
         sender = re.search(rb"^From: (\S+)", self._drafts.get(path, b""), re.MULTILINE)
@@ -326,9 +333,10 @@ class Recorded:
     senders: Mapping[str, str]
     words: Mapping[str, Sequence[str]]
     mixed: Sequence[str]
+    together: bool = False
 
     def judge(self, calls: Optional[Sequence[Call]] = None) -> Order:
-        order = Order(self.spool, self.senders, self.words, self.mixed)
+        order = Order(self.spool, self.senders, self.words, self.mixed, self.together)
         return order.read(self.calls if calls is None else calls)
 
 
@@ -422,21 +430,34 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         return letters.record()
 
 
-@pytest.fixture(scope="module")
-def dropped(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """A Django that sends three messages, in two calls."""
-    spool = Spool(tmp_path_factory.mktemp("site"))
-    snippet = """
+DJANGO = """
 import os
 def letter(n):
     return EmailMessage("x", "text" * 3000, f"s{n}@example.com", ["b@example.net"])
-get_connection().send_messages([letter(0)])
+connection = get_connection("maildrain.%s.EmailBackend")
+connection.send_messages([letter(0)])
 os.write(1, b"queued\\n")
-get_connection().send_messages([letter(1), letter(2)])
+connection.send_messages([letter(n) for n in range(1, %d)])
 os.write(1, b"queued\\n")
 """
+
+
+def _record_django(directory: Path, module: str, count: int) -> Recorded:
+    """A Django that sends COUNT messages, in two calls."""
+    spool = Spool(directory)
     site = DjangoSite(spool.path)
-    return Recorded(spool.path, _strace(site.argv(snippet), site.env()), {}, {}, ())
+    calls = _strace(site.argv(DJANGO % (module, count)), site.env())
+    return Recorded(spool.path, calls, {}, {}, (), together=module == "bulk")
+
+
+@pytest.fixture(scope="module")
+def dropped(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    return _record_django(tmp_path_factory.mktemp("site"), "filebased", 3)
+
+
+@pytest.fixture(scope="module")
+def dropped_in_bulk(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    return _record_django(tmp_path_factory.mktemp("site"), "bulk", IN_BULK)
 
 
 def test_a_run_over_letters_of_every_kind(every_kind: Recorded) -> None:
@@ -499,6 +520,13 @@ def test_a_drop_of_django(dropped: Recorded) -> None:
     assert [text for text in order.offences if not text.startswith("the end")] == []
     assert order.seen["publish"] == 3
     assert order.seen["queued"] == 2
+
+
+def test_a_drop_in_bulk(dropped_in_bulk: Recorded) -> None:
+    order = dropped_in_bulk.judge()
+    assert [text for text in order.offences if not text.startswith("the end")] == []
+    assert order.seen["publish"] == order.seen["sync draft"] == IN_BULK
+    assert order.seen["sync new"] == order.seen["queued"] == 2
 
 
 # ---- doctored traces ----
@@ -687,3 +715,27 @@ def test_a_doctored_drop_is_noticed(
     dropped: Recorded, doctor: Callable[[Sequence[Call]], Calls], offence: str
 ) -> None:
     assert any(offence in text for text in dropped.judge(doctor(dropped.calls)).offences)
+
+
+def _last_draft_too_late(calls: Sequence[Call]) -> Calls:
+    """Its own name comes after it still."""
+    return _moved(calls, _last(calls, "fsync", "/spool/tmp/"), _last(calls, "rename", "/new/"))
+
+
+DOCTORED_BULK: List[Tuple[Callable[[Sequence[Call]], Calls], str]] = [
+    (_no_sync_of_draft, "before its data was synced"),
+    (_last_draft_too_late, "came before the data of"),
+    (lambda calls: _without(calls, _syncs(calls, "new")[1]), "Django was told"),
+    (
+        lambda calls: _moved(calls, _syncs(calls, "new")[1], _last(calls, "rename", "/new/")),
+        "Django was told",
+    ),
+]
+
+
+@pytest.mark.parametrize("doctor, offence", DOCTORED_BULK)
+def test_a_doctored_drop_in_bulk_is_noticed(
+    dropped_in_bulk: Recorded, doctor: Callable[[Sequence[Call]], Calls], offence: str
+) -> None:
+    offences = dropped_in_bulk.judge(doctor(dropped_in_bulk.calls)).offences
+    assert any(offence in text for text in offences)

@@ -427,9 +427,9 @@ def _jam(scratch: Path, short: bool, found: Sequence[Place]) -> Row:
 # The Django backend
 
 
-def _django(scratch: Path, short: bool) -> Row:
-    row = Row("an error from a call of the Django backend")
-    with Writers(scratch) as writers:
+def _django(scratch: Path, short: bool, module: str) -> Row:
+    row = Row(f"an error from a call of the Django backend ({module})")
+    with Writers(scratch, module) as writers:
         undisturbed = writers.send(["-y"])
         whole = letters_in(undisturbed)
         found = [p for p in places(undisturbed.trace) if "/spool/" in p.text]
@@ -501,4 +501,5 @@ def _rows(short: bool, scratch: Path) -> Iterator[Row]:
     yield _jam(scratch, short, found)
     yield from _sanitized(scratch, short)
     if have_django("errors"):
-        yield _django(scratch, short)
+        for module in ("filebased", "bulk"):
+            yield _django(scratch, short, module)

@@ -149,46 +149,53 @@ def can_inject(family: str) -> bool:
 # The Django backend: a process of its own, with strace attached once Python has started
 
 LETTERS_SENT = 3
-# A server that forks a Django for each line it reads: the directory of the case.
+# A server that forks a Django for each line it reads: the directory of the case. With the backend
+# for mass mail all letters go in one call.
 _WRITER = f"""
 import ctypes, os, signal, sys, tempfile
 import django
-from maildrain.filebased import EmailBackend
+from maildrain import bulk, filebased
 
 PR_SET_PTRACER, ANY = 0x59616D61, ctypes.c_ulong(-1)
 
-def backend(spool):
+def backend(module, spool):
     alias = {{"alias": "default"}} if django.VERSION >= (6, 1) else {{}}
-    return EmailBackend(file_path=spool, **alias)
+    return module.EmailBackend(file_path=spool, **alias)
 
 def letter(number):
     fixed = {{"Message-ID": f"<{{number}}@example.com>", "Date": "Sat, 22 Nov 2025 10:11:12 +0000"}}
     body = "A line.\\n" * (30000 if number == 1 else 3)
     return EmailMessage(str(number), body, None, ["a@example.net", "b@example.net"], headers=fixed)
 
-def send(directory):
+def send(module, directory):
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY, 0, 0, 0)
-    mailer = backend(directory + "/spool")
+    mailer = backend(module, directory + "/spool")
     letters = [letter(number) for number in range({LETTERS_SENT})]
     report = os.open(directory + "/report", os.O_WRONLY)
     os.write(1, f"{{os.getpid()}}\\n".encode())
     signal.sigwait([signal.SIGUSR1])
-    for number, message in enumerate(letters):
+    calls = [letters] if module is bulk else [[message] for message in letters]
+    number = 0
+    for messages in calls:
         try:
-            said = "ok" if mailer.send_messages([message]) == 1 else "not counted"
+            said = "ok" if mailer.send_messages(messages) == len(messages) else "not counted"
         except BaseException as error:
             said = "OSError" if isinstance(error, OSError) else repr(error)
-        os.writev(report, [f"{{number}} {{said}}\\n".encode()])  # a call that no fault is for
+        for _ in messages:
+            os.writev(report, [f"{{number}} {{said}}\\n".encode()])  # a call that no fault is for
+            number += 1
 
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 with tempfile.TemporaryDirectory() as warm:
     os.mkdir(warm + "/tmp")
     os.mkdir(warm + "/new")
-    backend(warm).send_messages([letter(0)])  # so that all is imported
+    for module in (filebased, bulk):  # so that all is imported
+        backend(module, warm).send_messages([letter(0), letter(1)])
 for line in sys.stdin:
+    name, directory = line.split()
     pid = os.fork()
     if pid == 0:
-        send(line.strip())
+        send(getattr(sys.modules["maildrain"], name), directory)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
@@ -233,10 +240,11 @@ class Writers:
     """Starts Djangos that send LETTERS_SENT letters each to a spool of their own, under strace.
 
     They are forked from one that has imported all it needs; then strace is attached. So each call
-    that is counted is one of sending."""
+    that is counted is one of sending. MODULE is that of the backend: "filebased" or "bulk"."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, module: str) -> None:
         self.scratch = scratch
+        self.module = module
         self._server = DjangoSite(scratch).start(_WRITER)
         self._lock = threading.Lock()
 
@@ -266,12 +274,12 @@ class Writers:
 
     def _traced(self, directory: Path, options: Sequence[str]) -> int:
         assert self._server.stdin and self._server.stdout
-        self._server.stdin.write(f"{directory}\n")
+        self._server.stdin.write(f"{self.module} {directory}\n")
         self._server.stdin.flush()
         pid = int(self._server.stdout.readline())
         output = str(directory / "strace.out")
         tracer = subprocess.Popen(
-            ["strace", "-o", output, *options, "-p", str(pid)], stderr=subprocess.PIPE, text=True
+            ["strace", "-f", "-o", output, *options, "-p", str(pid)], stderr=subprocess.PIPE, text=True
         )
         assert tracer.stderr
         attached = tracer.stderr.readline()  # it says so: from here on it sees every call

@@ -45,11 +45,17 @@ _DROPPER = r"""
 import sys
 wait = {wait!r}
 number = {first}
-while True:
+connection = get_connection("maildrain.{module}.EmailBackend")
+
+def letter(number):
     body = f"X-Lines {{number}}\n" + "A line of this message.\n" * (number % 7 * 20) + "The end.\n"
-    send_mail(f"drop{{number}}", body, None, [f"drop{{number}}@example.net"])
-    print(number, flush=True)
-    number += 1
+    return EmailMessage(f"drop{{number}}", body, None, [f"drop{{number}}@example.net"])
+
+while True:
+    numbers = range(number, number + {each})
+    connection.send_messages([letter(number) for number in numbers])
+    print(*numbers, sep="\n", flush=True)
+    number += {each}
     if wait:
         sys.stdin.readline()
 """
@@ -59,15 +65,18 @@ _WHOLE = re.compile(
 
 
 class Drops:
-    """A Django that drops again and again on one file system, and what it was told is queued."""
+    """A Django that drops again and again on one file system, and what it was told is queued. With
+    the MODULE for mass mail it drops several at a time."""
 
-    def __init__(self, volume: Volume, row: Row) -> None:
+    def __init__(self, volume: Volume, row: Row, module: str) -> None:
         self.volume = volume
         self.row = row
+        self.module = module
+        self.each = 30 if module == "bulk" else 1
         self.reported: Set[int] = set()
 
     def cut_after(self, count: int) -> None:
-        """Cuts once COUNT drops have been reported, before the next one begins."""
+        """Cuts once COUNT calls have been reported, before the next one begins."""
         self._session(count, None)
 
     def cut_when(self, seconds: float) -> None:
@@ -76,13 +85,16 @@ class Drops:
 
     def _session(self, count: int, seconds: Optional[float]) -> None:
         first = max(self.reported, default=-1) + 1000
-        dropper = _DROPPER.format(wait=seconds is None, first=first)
+        dropper = _DROPPER.format(
+            wait=seconds is None, first=first, module=self.module, each=self.each
+        )
         process = DjangoSite(self.volume.path).start(dropper)
         assert process.stdin and process.stdout
         for n in range(count):
             if n and seconds is None:
                 print(file=process.stdin, flush=True)
-            self._take(process.stdout.readline())
+            for _ in range(self.each):
+                self._take(process.stdout.readline())
         time.sleep(seconds or 0)
         self.volume.cut([process.pid])
         for line in process.stdout:
@@ -125,15 +137,19 @@ class Drops:
 
 
 def _dropping(
-    scratch: Path, kind: Kind, counts: Sequence[int], seconds: Sequence[float]
+    scratch: Path,
+    kind: Kind,
+    counts: Sequence[int],
+    seconds: Sequence[float],
+    module: str = "filebased",
 ) -> Row:
-    row = Row(f"power cut while Django drops, {kind.name}")
+    row = Row(f"power cut while Django drops ({module}), {kind.name}")
     directory = scratch / "site"
     if kind == EXT4:
         kind = replace(kind.with_mkfs("-N", "16384"), size=48 << 20)
     with Volume(directory, kind) as volume, Load(directory) as load:
         _sync(volume)
-        drops = Drops(volume, row)
+        drops = Drops(volume, row, module)
         for count in counts:
             drops.cut_after(count)
         for moment in seconds:
@@ -440,6 +456,7 @@ def _say(text: str) -> None:
 
 def _short(scratch: Path) -> Iterator[Row]:
     yield _dropping(scratch, EXT4, (1, 2), (0.01, 0.05))
+    yield _dropping(scratch, EXT4, (1, 2), (0.01,), "bulk")
     image = _template(scratch, EXT4)
     yield _sending(scratch, EXT4, image, (2, 150, 290), (0.1,))
     yield _slowly(scratch, EXT4, image, (3.3,))
@@ -452,6 +469,7 @@ def _long(scratch: Path, kind: Kind) -> Iterator[Row]:
     chance = random.Random(SEED)
     moments = [chance.uniform(0.0, 0.4) for _ in range(20)]
     yield _dropping(scratch, kind, (1, 1, 2, 3, 5, 8, 13), [moment / 4 for moment in moments])
+    yield _dropping(scratch, kind, (1, 2, 3), [moment / 4 for moment in moments[:8]], "bulk")
     image = _template(scratch, kind)
     afters = (1, 2, 50, 98, 99, 100, 101, 102, 103, 150, 199, 200, 201, 250, 299, 300)
     yield _sending(scratch, kind, image, afters, moments)
