@@ -135,6 +135,7 @@ help:
 	@echo "make fuzz          fuzz what reads names, messages, replies and config (FUZZ_SECONDS each)"
 	@echo "make check-matrix  the tests on other releases of Debian, in chroots (root, slow)"
 	@echo "make bench-drain   compare with smtp-source, on this machine"
+	@echo "make bench-drop    what Django pays for a message, beside the bare system calls"
 	@echo "make deps          install what building needs (apt, with sudo when not root)"
 	@echo "make install, uninstall, clean, format"
 
@@ -188,6 +189,11 @@ check-matrix:
 bench-drain: all
 	@tests/deps.sh check
 	@MAILDRAIN=$(CURDIR)/$(PROGRAM) $(PYTHON) tests/bench/drain.py
+
+.PHONY: bench-drop
+bench-drop:
+	@tests/deps.sh check
+	@$(PYTHON) tests/bench/drop.py
 
 .PHONY: format
 format:
