@@ -1,73 +1,266 @@
 #include "queue.h"
 
+#include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ITEMS_MAX ((size_t)QUEUE_KEEP + QUEUE_KEEP / 2)
+#define END_BITS   7
+#define TIME_BITS  52 /* microseconds, up to the year 2112 */
+#define COUNT_BITS 42
+#define PID_BITS   22 /* as many as Linux has */
 
-static int compare_order(const void *a, const void *b, void *names)
+#define MILLION UINT64_C(1000000)
+
+/* ---- text ---- */
+
+/* Room for SIZE more bytes; false: out of memory. */
+static bool text_grow(struct queue_text *text, size_t size)
 {
-	const struct queue_item *x = a;
-	const struct queue_item *y = b;
-	const size_t shorter = x->unique_len < y->unique_len ? x->unique_len : y->unique_len;
-	int order;
+	size_t room = text->room == 0 ? 1024 : text->room;
+	char *bytes;
 
-	if (x->priority != y->priority)
-		return x->priority < y->priority ? -1 : 1;
-	if (x->retried != y->retried)
-		return x->retried ? 1 : -1;
-	order = memcmp((char *)names + x->offset, (char *)names + y->offset, shorter);
-	return order != 0 ? order : (int)x->unique_len - (int)y->unique_len;
+	while (room < text->used + size)
+		room *= 2;
+	if (room == text->room)
+		return true;
+	bytes = realloc(text->bytes, room);
+	if (bytes == NULL)
+		return false;
+	text->bytes = bytes;
+	text->room = room;
+	return true;
 }
 
-static int compare_offset(const void *a, const void *b)
-{
-	const struct queue_item *x = a;
-	const struct queue_item *y = b;
+/* ---- a name as two numbers ---- */
 
-	return x->offset < y->offset ? -1 : x->offset > y->offset;
+/* Reads DIGITS digits at *AT, or as many as there are when that is 0; no zeros in front then. */
+static bool read_number(const char **at, size_t digits, unsigned bits, uint64_t *number)
+{
+	const char *begin = *at;
+	size_t len = 0;
+
+	*number = 0;
+	for (; len < 19 && isdigit((unsigned char)begin[len]); len++)
+		*number = *number * 10 + (uint64_t)(begin[len] - '0');
+	*at += len;
+	if (digits == 0)
+		return len > 0 && begin[0] != '0' && *number >> bits == 0;
+	return len == digits;
 }
 
-static void put_in_order(struct queue *queue)
+static bool read_text(const char **at, const char *text)
 {
-	qsort_r(queue->item, queue->count, sizeof *queue->item, compare_order, queue->names);
+	const size_t len = strlen(text);
+
+	if (strncmp(*at, text, len) != 0)
+		return false;
+	*at += len;
+	return true;
 }
 
+/*
+ * Reads NAME, as Django's backend makes it, up to its host. Ten digits of seconds and six of
+ * microseconds, so that the order of the numbers is that of the names.
+ */
+static bool read_name(const char *name, uint64_t *time, uint64_t *rest, const char **end)
+{
+	uint64_t seconds, micros, pid, count;
+
+	*end = name;
+	if (*name == '0' || !read_number(end, 10, 0, &seconds) || !read_text(end, ".M") ||
+	    !read_number(end, 6, 0, &micros) || !read_text(end, "P") ||
+	    !read_number(end, 0, PID_BITS, &pid) || !read_text(end, "Q") ||
+	    !read_number(end, 0, COUNT_BITS, &count) || **end != '.')
+		return false;
+	*time = seconds * MILLION + micros;
+	*rest = pid << COUNT_BITS | count;
+	return *time >> TIME_BITS == 0;
+}
+
+/* The number of END among the shared ones, from 1 on; 0 when there is no room for it. */
+static uint64_t end_number(struct queue *queue, const char *end)
+{
+	const size_t size = strlen(end) + 1;
+
+	for (size_t i = queue->end_count; i > 0; i--)
+		if (strcmp(queue->ends.bytes + queue->end[i - 1], end) == 0)
+			return i;
+	if (queue->end_count == QUEUE_ENDS || !text_grow(&queue->ends, size))
+		return 0;
+	queue->end[queue->end_count++] = (uint32_t)queue->ends.used;
+	memcpy(queue->ends.bytes + queue->ends.used, end, size);
+	queue->ends.used += size;
+	return queue->end_count;
+}
+
+/* ENTRY as ITEM; false when it has to be kept as text. Only the order is set then. */
+static bool compact(struct queue *queue, const struct entry *entry, struct queue_item *item)
+{
+	const uint64_t retried = entry->attempts > 0;
+	uint64_t time, end_at;
+	const char *end;
+
+	item->order = ((uint64_t)entry->priority << 1 | retried) << (TIME_BITS + END_BITS);
+	/* What is put off has an end of its own. */
+	if (retried || entry->not_before > 0 || entry->expires > 0 ||
+	    !read_name(entry->name, &time, &item->rest, &end))
+		return false;
+	end_at = end_number(queue, end);
+	if (end_at == 0)
+		return false;
+	item->order |= time << END_BITS | end_at;
+	return true;
+}
+
+static size_t end_of(const struct queue_item *item)
+{
+	return item->order & QUEUE_ENDS;
+}
+
+/* The name of ITEM: itself, or written to BUF, which has room for any. */
+static const char *name_of(const struct queue *queue, const struct queue_item *item, char *buf)
+{
+	const uint64_t time = item->order >> END_BITS & ((UINT64_C(1) << TIME_BITS) - 1);
+	const uint64_t count = item->rest & ((UINT64_C(1) << COUNT_BITS) - 1);
+
+	if (end_of(item) == 0)
+		return queue->text.bytes + item->rest;
+	(void)snprintf(buf, ENTRY_NAME_MAX + 1,
+	    "%" PRIu64 ".M%06" PRIu64 "P%" PRIu64 "Q%" PRIu64 "%s", time / MILLION, time % MILLION,
+	    item->rest >> COUNT_BITS, count, queue->ends.bytes + queue->end[end_of(item) - 1]);
+	return buf;
+}
+
+/* ---- their order ---- */
+
+/* A byte of UNIQUE; 0 behind it. */
+static unsigned char unique_byte(char byte)
+{
+	return byte == ',' || byte == ':' ? 0 : (unsigned char)byte;
+}
+
+static bool is_name_before(
+    const struct queue *queue, const struct queue_item *a, const struct queue_item *b)
+{
+	char buf_a[ENTRY_NAME_MAX + 1], buf_b[ENTRY_NAME_MAX + 1];
+	const char *x = name_of(queue, a, buf_a);
+	const char *y = name_of(queue, b, buf_b);
+
+	for (; *x == *y && unique_byte(*x) != 0; x++)
+		y++;
+	return unique_byte(*x) < unique_byte(*y);
+}
+
+/* As entry_compare. A name as text has no time in its order, and may go anywhere. */
+static bool is_before(
+    const struct queue *queue, const struct queue_item *a, const struct queue_item *b)
+{
+	const bool numbers = end_of(a) != 0 && end_of(b) != 0;
+	const unsigned shift = numbers ? END_BITS : TIME_BITS + END_BITS;
+	const uint64_t x = a->order >> shift;
+	const uint64_t y = b->order >> shift;
+
+	return x != y ? x < y : is_name_before(queue, a, b);
+}
+
+/* Lets the item at ROOT sink to its place in the heap of the first COUNT. */
+static void sink(struct queue *queue, size_t root, size_t count)
+{
+	struct queue_item *item = queue->item;
+	const struct queue_item moved = item[root];
+	size_t child;
+
+	while ((child = root * 2 + 1) < count) {
+		if (child + 1 < count && is_before(queue, &item[child], &item[child + 1]))
+			child++;
+		if (!is_before(queue, &moved, &item[child]))
+			break;
+		item[root] = item[child];
+		root = child;
+	}
+	item[root] = moved;
+}
+
+/* Lets the last item rise to its place. */
+static void rise(struct queue *queue)
+{
+	struct queue_item *item = queue->item;
+	size_t place = queue->count - 1;
+	const struct queue_item moved = item[place];
+
+	for (; place > 0 && is_before(queue, &item[(place - 1) / 2], &moved);
+	     place = (place - 1) / 2)
+		item[place] = item[(place - 1) / 2];
+	item[place] = moved;
+}
+
+/* From the heap to the order, in place: qsort(3) would take as much memory again. */
 static void sort(struct queue *queue)
 {
-	put_in_order(queue);
-	if (queue->count > QUEUE_KEEP) {
-		queue->count = QUEUE_KEEP;
-		queue->truncated = true;
+	for (size_t i = queue->count; i > 1; i--) {
+		const struct queue_item last = queue->item[0];
+
+		queue->item[0] = queue->item[i - 1];
+		queue->item[i - 1] = last;
+		sink(queue, 0, i - 1);
 	}
 	queue->sorted = true;
 }
 
-/*
- * Forgets the last third in order and closes the gaps between the names. Whatever is offered later
- * and goes behind those kept is forgotten too, or it would overtake those forgotten now.
- */
+static void make_heap(struct queue *queue)
+{
+	for (size_t i = queue->count / 2; i > 0; i--)
+		sink(queue, i - 1, queue->count);
+	queue->sorted = false;
+}
+
+/* ---- what is kept ---- */
+
+static int compare_place(const void *a, const void *b)
+{
+	const struct queue_item *x = a;
+	const struct queue_item *y = b;
+
+	if ((end_of(x) == 0) != (end_of(y) == 0))
+		return end_of(x) == 0 ? -1 : 1;
+	return (x->rest > y->rest) - (x->rest < y->rest);
+}
+
+/* Forgets the last third in order, and closes the gaps in the text. */
 static void prune(struct queue *queue)
 {
-	size_t bytes = 0;
+	struct queue_text *text = &queue->text;
 
-	put_in_order(queue);
+	sort(queue);
 	queue->count -= queue->count / 3;
 	queue->truncated = true;
-	(void)snprintf(queue->bound, sizeof queue->bound, "%s",
-	    queue->names + queue->item[queue->count - 1].offset);
-	qsort(queue->item, queue->count, sizeof *queue->item, compare_offset);
-	for (size_t i = 0; i < queue->count; i++) {
-		const char *name = queue->names + queue->item[i].offset;
+	qsort(queue->item, queue->count, sizeof *queue->item, compare_place);
+	text->used = 0;
+	for (size_t i = 0; i < queue->count && end_of(&queue->item[i]) == 0; i++) {
+		const char *name = text->bytes + queue->item[i].rest;
 		const size_t size = strlen(name) + 1;
 
-		memmove(queue->names + bytes, name, size);
-		queue->item[i].offset = (uint32_t)bytes;
-		bytes += size;
+		memmove(text->bytes + text->used, name, size);
+		queue->item[i].rest = text->used;
+		text->used += size;
 	}
-	queue->bytes = bytes;
-	queue->sorted = false;
+	make_heap(queue);
+}
+
+/* Puts NAME behind the text; it is part of it once used tells so. */
+static bool put_text(struct queue *queue, const char *name, struct queue_item *item)
+{
+	const size_t size = strlen(name) + 1;
+
+	if (queue->text.used + size > QUEUE_BYTES)
+		prune(queue);
+	if (!text_grow(&queue->text, size))
+		return false;
+	memcpy(queue->text.bytes + queue->text.used, name, size);
+	item->rest = queue->text.used;
+	return true;
 }
 
 static bool grow_items(struct queue *queue)
@@ -85,53 +278,36 @@ static bool grow_items(struct queue *queue)
 	return true;
 }
 
-static bool grow_names(struct queue *queue, size_t size)
+/*
+ * Keeps ITEM, in place of the last one when there are enough. Once names were forgotten nothing
+ * that goes behind all those kept may come in, or it would overtake what was forgotten.
+ */
+static bool keep(struct queue *queue, const struct queue_item *item, size_t text)
 {
-	size_t room = queue->bytes_room == 0 ? 16384 : queue->bytes_room;
-	char *names;
-
-	while (room < queue->bytes + size)
-		room *= 2;
-	if (room == queue->bytes_room)
+	queue->truncated = queue->truncated || queue->count == QUEUE_KEEP;
+	if (queue->truncated && is_before(queue, &queue->item[0], item))
 		return true;
-	if (room > QUEUE_BYTES)
-		room = QUEUE_BYTES;
-	names = realloc(queue->names, room);
-	if (names == NULL)
+	queue->text.used += text;
+	if (queue->count == QUEUE_KEEP) {
+		queue->item[0] = *item;
+		sink(queue, 0, queue->count);
+		return true;
+	}
+	if (!grow_items(queue))
 		return false;
-	queue->names = names;
-	queue->bytes_room = room;
+	queue->item[queue->count++] = *item;
+	rise(queue);
 	return true;
-}
-
-static bool is_forgotten(const struct queue *queue, const struct entry *entry)
-{
-	struct entry bound;
-
-	return queue->bound[0] != '\0' && entry_parse(queue->bound, &bound) &&
-	       entry_compare(entry, &bound) > 0;
 }
 
 bool queue_add(struct queue *queue, const struct entry *entry)
 {
-	const size_t size = strlen(entry->name) + 1;
+	struct queue_item item;
 
-	if (queue->count == ITEMS_MAX || queue->bytes + size > QUEUE_BYTES)
-		prune(queue);
-	if (is_forgotten(queue, entry))
-		return true;
-	if (!grow_items(queue) || !grow_names(queue, size))
-		return false;
-	queue->item[queue->count++] = (struct queue_item){
-	    .offset = (uint32_t)queue->bytes,
-	    .priority = (uint8_t)entry->priority,
-	    .retried = entry->attempts > 0,
-	    .unique_len = (uint8_t)entry->unique_len,
-	};
-	memcpy(queue->names + queue->bytes, entry->name, size);
-	queue->bytes += size;
 	queue->sorted = false;
-	return true;
+	if (compact(queue, entry, &item))
+		return keep(queue, &item, 0);
+	return put_text(queue, entry->name, &item) && keep(queue, &item, strlen(entry->name) + 1);
 }
 
 const char *queue_next(struct queue *queue)
@@ -140,7 +316,7 @@ const char *queue_next(struct queue *queue)
 		return NULL;
 	if (!queue->sorted)
 		sort(queue);
-	return queue->names + queue->item[queue->next++].offset;
+	return name_of(queue, &queue->item[queue->next++], queue->name);
 }
 
 void queue_put_back(struct queue *queue)
@@ -155,17 +331,19 @@ size_t queue_left(const struct queue *queue)
 
 void queue_clear(struct queue *queue)
 {
-	queue->bytes = 0;
 	queue->count = 0;
 	queue->next = 0;
+	queue->text.used = 0;
+	queue->ends.used = 0;
+	queue->end_count = 0;
 	queue->truncated = false;
 	queue->sorted = true;
-	queue->bound[0] = '\0';
 }
 
 void queue_free(struct queue *queue)
 {
-	free(queue->names);
 	free(queue->item);
+	free(queue->text.bytes);
+	free(queue->ends.bytes);
 	*queue = (struct queue){0};
 }

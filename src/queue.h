@@ -2,8 +2,11 @@
  * queue: the names that are due, the first of them in their order, in bounded memory. Pure.
  *
  * A scan offers every due name in whatever order the directory gives them; the queue keeps the
- * first QUEUE_KEEP by entry_compare (fewer when names are long) and forgets the rest, which the
- * next scan finds again.
+ * first QUEUE_KEEP by entry_compare (fewer when they take too much room) and forgets the rest,
+ * which the next scan finds again.
+ *
+ * Each scan of a long queue costs as much as many messages, so what counts is how many names fit.
+ * Those that Django's backend makes, and nobody has tried yet, are kept as numbers; others as text.
  */
 #ifndef MAILDRAIN_QUEUE_H
 #define MAILDRAIN_QUEUE_H
@@ -14,27 +17,34 @@
 
 #include "entry.h"
 
-#define QUEUE_KEEP  65536
-#define QUEUE_BYTES ((size_t)6 << 20) /* of names, at most */
+#define QUEUE_KEEP  196608
+#define QUEUE_BYTES ((size_t)4 << 20) /* of names kept as text, at most */
+#define QUEUE_ENDS  127 /* how many different ends, ".HOST" and more, are shared; 2^n - 1 */
 
 struct queue_item {
-	uint32_t offset; /* of the name in names */
-	uint8_t priority;
-	bool retried;
-	uint8_t unique_len;
+	uint64_t order; /* priority, retried, the time in the name; and which end it has */
+	uint64_t rest;	/* process and count in the name; or where the name stands in text */
 };
 
+struct queue_text {
+	char *bytes;
+	size_t used;
+	size_t room;
+};
+
+/* Until the first name is taken, item is a heap with the last name in order on top. */
 struct queue {
-	char *names;
-	size_t bytes;
-	size_t bytes_room;
 	struct queue_item *item;
 	size_t count;
 	size_t room;
-	size_t next;	/* the first item not taken yet */
+	size_t next; /* the first item not taken yet */
+	struct queue_text text;
+	struct queue_text ends;
+	uint32_t end[QUEUE_ENDS]; /* where each begins in ends */
+	size_t end_count;
 	bool truncated; /* names were forgotten */
 	bool sorted;
-	char bound[ENTRY_NAME_MAX + 1]; /* what goes behind it is forgotten; "": nothing yet */
+	char name[ENTRY_NAME_MAX + 1]; /* the one that queue_next gave */
 };
 
 /* A zeroed queue is empty. Empties it for the next scan; keeps its memory. */
@@ -44,7 +54,7 @@ void queue_free(struct queue *queue);
 /* Offers ENTRY, of which the name is copied. False: out of memory. */
 bool queue_add(struct queue *queue, const struct entry *entry);
 
-/* The next name in order, valid until the queue is cleared; NULL when all are taken. */
+/* The next name in order, valid until the next call; NULL when all are taken. */
 const char *queue_next(struct queue *queue);
 
 /* The name that queue_next gave last is the next one again. */

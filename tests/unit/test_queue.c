@@ -65,7 +65,7 @@ static void is_empty_at_first_and_when_cleared(void **state)
 
 static void name_of(char *name, size_t size, size_t number, const char *tail)
 {
-	(void)snprintf(name, size, "%09zu.M1P1Q1.h%s", number, tail);
+	(void)snprintf(name, size, "1%09zu.M000001P1Q1.h%s", number, tail);
 }
 
 /* Offers the numbers below COUNT in a scattered order. */
@@ -135,10 +135,10 @@ static void long_names_are_bounded_by_bytes(void **state)
 
 	(void)state;
 	memset(tail, 'x', sizeof tail - 1);
-	memcpy(tail, ",S=", 3);
+	memcpy(tail, ",A=1,S=", 7);
 	tail[sizeof tail - 1] = '\0';
 	offer_scattered(&queue, 100000, tail);
-	assert_true(queue.bytes_room <= QUEUE_BYTES);
+	assert_true(queue.text.room <= QUEUE_BYTES);
 	assert_true(queue.truncated);
 	kept = queue_left(&queue);
 	assert_true(kept >= QUEUE_BYTES / (ENTRY_NAME_MAX + 1) / 2);
@@ -152,10 +152,108 @@ static void a_reset_of_a_password_passes_any_backlog(void **state)
 
 	(void)state;
 	offer_scattered(&queue, 200000, ",A=1,E=4.0.0,T=1");
-	offer(&queue, "999999999.M1P1Q1.h");
-	offer(&queue, "999999999.M1P1Q1.h,A=3,P=1");
-	assert_string_equal(queue_next(&queue), "999999999.M1P1Q1.h,A=3,P=1");
-	assert_string_equal(queue_next(&queue), "999999999.M1P1Q1.h");
+	offer(&queue, "1999999999.M1P1Q1.h");
+	offer(&queue, "1999999999.M1P1Q1.h,A=3,P=1");
+	assert_string_equal(queue_next(&queue), "1999999999.M1P1Q1.h,A=3,P=1");
+	assert_string_equal(queue_next(&queue), "1999999999.M1P1Q1.h");
+	queue_free(&queue);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	struct entry x, y;
+
+	assert_true(entry_parse(*(const char *const *)a, &x));
+	assert_true(entry_parse(*(const char *const *)b, &y));
+	return entry_compare(&x, &y);
+}
+
+/* Names that are nearly of the backend's make, and at the edges of the numbers. */
+static void gives_each_name_as_it_was(void **state)
+{
+	static const char *order[] = {
+	    "0795333316.M724429P1Q1.web1",
+	    "1795333316.M72442P1Q1.web1",
+	    "1795333316.M724429P016Q1.web1",
+	    "1795333316.M724429P16122Q",
+	    "1795333316.M724429P16122Q0.web1",
+	    "1795333316.M724429P16122Q1.",
+	    "1795333316.M724429P16122Q1.db",
+	    "1795333316.M724429P16122Q1.web1",
+	    "1795333316.M724429P16122Q1.web1.example.com",
+	    "1795333316.M724429P16122Q10.web1",
+	    "1795333316.M724429P16122Q4398046511103.web1",
+	    "1795333316.M724429P16122Q4398046511104.web1",
+	    "1795333316.M724429P16122Q9.web1",
+	    "1795333316.M724429P4194303Q1.web1",
+	    "1795333316.M724429P4194304Q1.web1",
+	    "1795333316.M724429P9Q1.web1",
+	    "1795333316.M724429Q1P1.web1",
+	    "1795333316.M7244290P1Q1.web1",
+	    "1795333317.M000000P1Q1.web1,S=5:2,",
+	    "17953333170.M000000P1Q1.web1",
+	    "4503599627.M370495P1Q1.web1",
+	    "4503599627.M370496P1Q1.web1",
+	    "9999999999.M999999P1Q1.web1",
+	    "letter",
+	    "1795333316.M724429P16122Q1.web1,P=7",
+	};
+	const size_t count = sizeof order / sizeof order[0];
+	struct queue queue = {0};
+
+	(void)state;
+	qsort(order, count, sizeof order[0], compare_names);
+	for (size_t start = 0; start < count; start++) {
+		queue_clear(&queue);
+		for (size_t i = 0; i < count; i++)
+			offer(&queue, order[(start + i * 7) % count]);
+		for (size_t i = 0; i < count; i++)
+			assert_string_equal(queue_next(&queue), order[i]);
+	}
+	queue_free(&queue);
+}
+
+/* More hosts than can be told apart by a number. */
+static void names_of_many_hosts_stay_apart(void **state)
+{
+	struct queue queue = {0};
+	char name[ENTRY_NAME_MAX + 1];
+
+	(void)state;
+	for (int i = 999; i >= 0; i--) {
+		(void)snprintf(name, sizeof name, "1795333316.M%06dP1Q1.web%d", i, i);
+		offer(&queue, name);
+	}
+	for (int i = 0; i < 1000; i++) {
+		(void)snprintf(name, sizeof name, "1795333316.M%06dP1Q1.web%d", i, i);
+		assert_string_equal(queue_next(&queue), name);
+	}
+	queue_free(&queue);
+}
+
+/* Text is pruned while numbers stand between it, and nothing that was forgotten is overtaken. */
+static void what_is_kept_comes_before_what_is_forgotten(void **state)
+{
+	const size_t count = 150000;
+	struct queue queue = {0};
+	char name[ENTRY_NAME_MAX + 1];
+	size_t kept;
+
+	(void)state;
+	for (size_t i = 0; i < count; i++) {
+		const size_t number = i * 7919 % count;
+
+		name_of(name, sizeof name, number,
+		    number % 3 == 0 ? "" : ",X=9999999999,filler=0123456789");
+		offer(&queue, name);
+	}
+	assert_true(queue.truncated);
+	kept = queue_left(&queue);
+	assert_in_range(kept, QUEUE_BYTES / 100, count - 1);
+	for (size_t i = 0; i < kept; i++) {
+		name_of(name, sizeof name, i, i % 3 == 0 ? "" : ",X=9999999999,filler=0123456789");
+		assert_string_equal(queue_next(&queue), name);
+	}
 	queue_free(&queue);
 }
 
@@ -168,6 +266,9 @@ int main(void)
 	    cmocka_unit_test(keeps_all_that_fit),
 	    cmocka_unit_test(one_too_many_is_told),
 	    cmocka_unit_test(long_names_are_bounded_by_bytes),
+	    cmocka_unit_test(gives_each_name_as_it_was),
+	    cmocka_unit_test(names_of_many_hosts_stay_apart),
+	    cmocka_unit_test(what_is_kept_comes_before_what_is_forgotten),
 	    cmocka_unit_test(a_reset_of_a_password_passes_any_backlog),
 	};
 

@@ -112,7 +112,7 @@ class _Batch:
 
     def _path(self, folder: str, number: int) -> str:
         seconds, unique, host = self._name
-        return f"{folder}/{seconds}.{unique}{number:09}.{host}"
+        return f"{folder}/{seconds}.{unique}{number:07}.{host}"
 
     @contextlib.contextmanager
     def _or_left_out(self, number: int) -> Iterator[None]:
