@@ -195,7 +195,8 @@ static void gives_each_name_as_it_was(void **state)
 	    "4503599627.M370495P1Q1.web1",
 	    "4503599627.M370496P1Q1.web1",
 	    "9999999999.M999999P1Q1.web1",
-	    "letter",
+	    "letter!",
+	    "letter,S=1",
 	    "1795333316.M724429P16122Q1.web1,P=7",
 	};
 	const size_t count = sizeof order / sizeof order[0];
