@@ -61,22 +61,40 @@ static bool read_text(const char **at, const char *text)
 }
 
 /*
- * Reads NAME, as Django's backend makes it, up to its host. Ten digits of seconds and six of
- * microseconds, so that the order of the numbers is that of the names.
+ * The microseconds that the name at *AT begins with; 0 when they are not written as the backend
+ * does. Ten digits and six, so that the order of the numbers is that of the names.
  */
-static bool read_name(const char *name, uint64_t *time, uint64_t *rest, const char **end)
+static uint64_t read_time(const char **at)
 {
-	uint64_t seconds, micros, pid, count;
+	uint64_t seconds, micros, time;
 
-	*end = name;
-	if (*name == '0' || !read_number(end, 10, 0, &seconds) || !read_text(end, ".M") ||
-	    !read_number(end, 6, 0, &micros) || !read_text(end, "P") ||
-	    !read_number(end, 0, PID_BITS, &pid) || !read_text(end, "Q") ||
-	    !read_number(end, 0, COUNT_BITS, &count) || **end != '.')
+	if (**at == '0' || !read_number(at, 10, 0, &seconds) || !read_text(at, ".M") ||
+	    !read_number(at, 6, 0, &micros))
+		return 0;
+	time = seconds * MILLION + micros;
+	return time >> TIME_BITS == 0 ? time : 0;
+}
+
+/* Reads what follows, up to the host. */
+static bool read_rest(const char **at, uint64_t *rest)
+{
+	uint64_t pid, count;
+
+	if (!read_text(at, "P") || !read_number(at, 0, PID_BITS, &pid) || !read_text(at, "Q") ||
+	    !read_number(at, 0, COUNT_BITS, &count) || **at != '.')
 		return false;
-	*time = seconds * MILLION + micros;
 	*rest = pid << COUNT_BITS | count;
-	return *time >> TIME_BITS == 0;
+	return true;
+}
+
+static size_t end_of(const struct queue_item *item)
+{
+	return item->order & QUEUE_ENDS;
+}
+
+static uint64_t time_of(const struct queue_item *item)
+{
+	return item->order >> END_BITS & ((UINT64_C(1) << TIME_BITS) - 1);
 }
 
 /* The number of END among the shared ones, from 1 on; 0 when there is no room for it. */
@@ -98,31 +116,24 @@ static uint64_t end_number(struct queue *queue, const char *end)
 /* ENTRY as ITEM; false when it has to be kept as text. Only the order is set then. */
 static bool compact(struct queue *queue, const struct entry *entry, struct queue_item *item)
 {
-	const uint64_t retried = entry->attempts > 0;
-	uint64_t time, end_at;
-	const char *end;
+	const bool retried = entry->attempts > 0;
+	const char *at = entry->name;
+	const uint64_t time = read_time(&at);
 
 	item->order = ((uint64_t)entry->priority << 1 | retried) << (TIME_BITS + END_BITS);
+	item->order |= time << END_BITS;
 	/* What is put off has an end of its own. */
-	if (retried || entry->not_before > 0 || entry->expires > 0 ||
-	    !read_name(entry->name, &time, &item->rest, &end))
+	if (retried || entry->not_before > 0 || entry->expires > 0 || time == 0 ||
+	    !read_rest(&at, &item->rest))
 		return false;
-	end_at = end_number(queue, end);
-	if (end_at == 0)
-		return false;
-	item->order |= time << END_BITS | end_at;
-	return true;
-}
-
-static size_t end_of(const struct queue_item *item)
-{
-	return item->order & QUEUE_ENDS;
+	item->order |= end_number(queue, at);
+	return end_of(item) != 0;
 }
 
 /* The name of ITEM: itself, or written to BUF, which has room for any. */
 static const char *name_of(const struct queue *queue, const struct queue_item *item, char *buf)
 {
-	const uint64_t time = item->order >> END_BITS & ((UINT64_C(1) << TIME_BITS) - 1);
+	const uint64_t time = time_of(item);
 	const uint64_t count = item->rest & ((UINT64_C(1) << COUNT_BITS) - 1);
 
 	if (end_of(item) == 0)
@@ -153,12 +164,12 @@ static bool is_name_before(
 	return unique_byte(*x) < unique_byte(*y);
 }
 
-/* As entry_compare. A name as text has no time in its order, and may go anywhere. */
+/* As entry_compare. A name that has no time in its order may go anywhere. */
 static bool is_before(
     const struct queue *queue, const struct queue_item *a, const struct queue_item *b)
 {
-	const bool numbers = end_of(a) != 0 && end_of(b) != 0;
-	const unsigned shift = numbers ? END_BITS : TIME_BITS + END_BITS;
+	const bool timed = time_of(a) != 0 && time_of(b) != 0;
+	const unsigned shift = timed ? END_BITS : TIME_BITS + END_BITS;
 	const uint64_t x = a->order >> shift;
 	const uint64_t y = b->order >> shift;
 

@@ -22,7 +22,7 @@
 #define QUEUE_ENDS  127 /* how many different ends, ".HOST" and more, are shared; 2^n - 1 */
 
 struct queue_item {
-	uint64_t order; /* priority, retried, the time in the name; and which end it has */
+	uint64_t order; /* priority, retried, the time in the name or 0; and which end it has */
 	uint64_t rest;	/* process and count in the name; or where the name stands in text */
 };
 
