@@ -35,7 +35,7 @@ static const cfg_opt_t RELAY_OPTIONS[] = {
     CFG_STR("key_file", NULL, CFGF_NONE),
     CFG_STR("connections", "4", CFGF_NONE),
     CFG_STR("chunking", "auto", CFGF_NONE),
-    CFG_STR("pipeline", "50", CFGF_NONE),
+    CFG_STR("pipeline", "20", CFGF_NONE),
     CFG_STR("timeout_connect", "30s", CFGF_NONE),
     CFG_STR("timeout_greeting", "5m", CFGF_NONE),
     CFG_STR("timeout_command", "5m", CFGF_NONE),

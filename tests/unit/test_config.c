@@ -139,7 +139,7 @@ static void test_defaults(void **state)
 	assert_null(relay->key_file);
 	assert_int_equal(relay->connections, 4);
 	assert_true(relay->chunking);
-	assert_int_equal(relay->pipeline, 50);
+	assert_int_equal(relay->pipeline, 20);
 	assert_int_equal(relay->timeout.connect, 30);
 	assert_int_equal(relay->timeout.greeting, 300);
 	assert_int_equal(relay->timeout.command, 300);
