@@ -15,6 +15,7 @@ import random
 import signal
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Sequence, Tuple
 
@@ -22,7 +23,7 @@ from lab import measure
 
 from .inject import TIMEOUT, Place, Writers, can_inject, check_reached, have_django
 from .inject import in_memory, in_parallel, letters_in, merge, places, sample
-from .load import Key, Load
+from .load import EHLO, Key, Load
 from .report import Row
 
 SHORT_SPREAD = 12  # places in the short form, besides those below
@@ -35,12 +36,30 @@ BEYOND = 2  # a run may have a few more calls of a name than the one that was lo
 SEED = 20
 
 
+@dataclass(frozen=True)
+class Way:
+    """How mail goes out, and so how many messages may be in doubt at a crash."""
+
+    title: str
+    connections: int
+    in_doubt: int
+    ehlo: Tuple[str, ...] = EHLO
+
+    def load(self, directory: str) -> Load:
+        return Load(Path(directory), connections=self.connections, ehlo=self.ehlo)
+
+
+ONE = Way("connections = 1", 1, 1)
+FOUR = Way("connections = 4", 4, 4)
+CHUNKING = Way("by BDAT", 1, 20, (*EHLO, "CHUNKING"))  # 20 in flight are the default
+
+
 class Crashes:
     """What the crashes of one case have left open."""
 
-    def __init__(self, load: Load, connections: int) -> None:
+    def __init__(self, load: Load, way: Way) -> None:
         self.load = load
-        self.connections = connections
+        self.way = way
         self.may_repeat: "Counter[Key]" = Counter()
         self.problems: List[str] = []
         self._delivered: "Counter[Key]" = Counter()
@@ -53,8 +72,8 @@ class Crashes:
         self.may_repeat += in_doubt
         self.problems += self.load.damaged()
         cases = {case for case, _ in in_doubt}
-        if len(cases) > self.connections:
-            self.problems.append(f"{sorted(cases)} in doubt on {self.connections} connections")
+        if len(cases) > self.way.in_doubt:
+            self.problems.append(f"{sorted(cases)} in doubt, {self.way.title}")
 
     def account(self, row: Row, where: str) -> None:
         """To be called when all is recovered."""
@@ -73,13 +92,13 @@ def _run(load: Load, place: Place) -> bool:
     return done.returncode == -signal.SIGKILL
 
 
-def _case(scratch: Path, connections: int, kills: Sequence[Place]) -> Row:
+def _case(scratch: Path, way: Way, kills: Sequence[Place]) -> Row:
     """One spool, and a run killed at each of KILLS, one after the other."""
     row, where = Row(""), ", then ".join(map(str, kills))
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
-        with Load(Path(directory), connections=connections) as load:
+        with way.load(directory) as load:
             load.drop()
-            crashes = Crashes(load, connections)
+            crashes = Crashes(load, way)
             for place in kills:
                 if not _run(load, place):
                     break
@@ -91,10 +110,10 @@ def _case(scratch: Path, connections: int, kills: Sequence[Place]) -> Row:
     return row
 
 
-def _places(scratch: Path, connections: int) -> List[Place]:
+def _places(scratch: Path, way: Way) -> List[Place]:
     """The calls of an undisturbed run."""
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
-        with Load(Path(directory), connections=connections) as load:
+        with way.load(directory) as load:
             load.drop()
             return places(measure.trace(load.spool.argv("run")).text)
 
@@ -109,31 +128,31 @@ def _beyond(found: Sequence[Place]) -> List[Place]:
     ]
 
 
-def _once(scratch: Path, short: bool, connections: int) -> Row:
-    found = _places(scratch, connections)
-    always = DECISIVE if connections == 1 else CHANGING
+def _once(scratch: Path, short: bool, way: Way) -> Row:
+    found = _places(scratch, way)
+    always = DECISIVE if way is ONE else CHANGING
     chosen = sample(found, SHORT_SPREAD, always) if short else found
-    row = Row(f"killed at each system call, connections = {connections}")
+    row = Row(f"killed at each system call, {way.title}")
     if short:
-        row.fault = f"killed at a sample of calls, connections = {connections}"
-    in_parallel(row, lambda place: _case(scratch, connections, [place]), chosen)
+        row.fault = f"killed at a sample of calls, {way.title}"
+    in_parallel(row, lambda place: _case(scratch, way, [place]), chosen)
     check_reached(row, len(chosen))
     if not short:
         beyond = _beyond(found)
-        in_parallel(row, lambda place: _case(scratch, connections, [place]), beyond)
+        in_parallel(row, lambda place: _case(scratch, way, [place]), beyond)
     return row
 
 
-def _twice(scratch: Path, short: bool, connections: int) -> Row:
+def _twice(scratch: Path, short: bool, way: Way) -> Row:
     """The run that recovers is killed as well. It is shorter: some of the kills come to nothing."""
     choose = random.Random(SEED)
-    found = [p for p in _places(scratch, connections) if p.name.startswith(DECISIVE)]
+    found = [p for p in _places(scratch, way) if p.name.startswith(DECISIVE)]
     pairs: List[Tuple[Place, Place]] = [
         (choose.choice(found), choose.choice(found))
         for _ in range(SHORT_TWICE if short else LONG_TWICE)
     ]
-    row = Row(f"killed twice, connections = {connections}")
-    in_parallel(row, lambda pair: _case(scratch, connections, pair), pairs)
+    row = Row(f"killed twice, {way.title}")
+    in_parallel(row, lambda pair: _case(scratch, way, pair), pairs)
     return row
 
 
@@ -165,9 +184,9 @@ def rows(short: bool, scratch: Path) -> Iterator[Row]:
 
 
 def _rows(short: bool, scratch: Path) -> Iterator[Row]:
-    for connections in (1, 4):
-        yield _once(scratch, short, connections)
-        yield _twice(scratch, short, connections)
+    for way in (ONE, FOUR, CHUNKING):
+        yield _once(scratch, short, way)
+        yield _twice(scratch, short, way)
     if have_django("crash"):
         for module in ("filebased", "bulk"):
             yield _django(scratch, short, module)
