@@ -1,1 +1,1 @@
-"""Measurements of speed: what a machine can do, and what maildrain makes of it."""
+"""How fast and at what cost mail is sent, beside other senders: see __main__.py."""
