@@ -134,7 +134,9 @@ help:
 	@echo "make faults        the fault campaign in full: what each fault costs (half an hour)"
 	@echo "make fuzz          fuzz what reads names, messages, replies and config (FUZZ_SECONDS each)"
 	@echo "make check-matrix  the tests on other releases of Debian, in chroots (root, slow)"
-	@echo "make bench-drain   compare with smtp-source, on this machine"
+	@echo "make bench         compare with other senders (a quarter of an hour; root for all of them)"
+	@echo "make bench-quick   the same in a minute or two;  make bench-readme puts it into README.md"
+	@echo "make bench-NAME    drain, scale, empty, syscalls, fair, instructions or path: tests/bench"
 	@echo "make bench-drop    what Django pays for a message, beside the bare system calls"
 	@echo "make deps          install what building needs (apt, with sudo when not root)"
 	@echo "make install, uninstall, clean, format"
@@ -185,10 +187,24 @@ fuzz:
 check-matrix:
 	tests/matrix.sh
 
-.PHONY: bench-drain
-bench-drain: all
-	@tests/deps.sh check
-	@MAILDRAIN=$(CURDIR)/$(PROGRAM) $(PYTHON) tests/bench/drain.py
+# BENCH holds further options: see tests/bench/__main__.py.
+BENCH_RUN = @tests/deps.sh bench; \
+	$(MAKE) --no-print-directory --silent all && \
+	MAILDRAIN=$(CURDIR)/$(PROGRAM) PYTHONPATH=tests $(PYTHON) -m bench
+
+.PHONY: bench bench-quick bench-readme
+bench:
+	$(BENCH_RUN) compare $(BENCH)
+
+bench-quick:
+	$(BENCH_RUN) compare --quick $(BENCH)
+
+bench-readme:
+	$(BENCH_RUN) compare --write $(BENCH)
+
+# drain, scale, empty, syscalls, fair, instructions, path
+bench-%:
+	$(BENCH_RUN) $* $(BENCH)
 
 .PHONY: bench-drop
 bench-drop:
@@ -197,7 +213,7 @@ bench-drop:
 
 .PHONY: format
 format:
-	clang-format -i src/*.c src/*.h tests/unit/*.c tests/fuzz/*.c tests/fuzz/*.h
+	clang-format -i src/*.c src/*.h tests/unit/*.c tests/fuzz/*.c tests/fuzz/*.h tests/bench/*.c
 
 .PHONY: clean
 clean:

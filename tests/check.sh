@@ -114,7 +114,8 @@ install_and_remove() {
 # ---- reading the source ----
 
 formatted() {
-	clang-format --dry-run -Werror src/*.c src/*.h tests/unit/*.c tests/fuzz/*.c tests/fuzz/*.h
+	clang-format --dry-run -Werror src/*.c src/*.h tests/unit/*.c tests/fuzz/*.c tests/fuzz/*.h \
+		tests/bench/*.c
 }
 
 tidy() {
@@ -171,6 +172,12 @@ faults() {
 		$PYTHON -m faults --short
 }
 
+# Counted, not timed, so the load of the machine does not matter.
+instructions() {
+	MAILDRAIN=$PWD/build/sbin/maildrain PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 \
+		$PYTHON -m bench instructions
+}
+
 demo() {
 	$PYTHON tests/demo/demo.py build/sbin/maildrain
 }
@@ -204,6 +211,7 @@ steps "end to end, gcc" e2e_gcc "end to end, clang" e2e_clang
 step "Django backend" django
 step "fuzzers, 3 seconds each" fuzzed
 step "fault campaign, short form" faults
+step "instructions per message" instructions
 step "demo" demo
 step "line coverage of src/ at least $COVERAGE_MIN %" coverage
 grep -h '^TOTAL' "$LOGS"/line-coverage*.log

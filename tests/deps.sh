@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the packages that are missing for one purpose: build, demo or check.
+# Installs the packages that are missing for one purpose: build, demo, check or bench.
 #
 # With apt, as root or through sudo. It says what it installs; it never removes a package, so a
 # mail server that is there is not replaced.
@@ -11,14 +11,17 @@ DEMO=("${BUILD[@]}" python3-django python3-aiosmtpd)
 CHECK=("${DEMO[@]}" clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr
 	libcmocka-dev python3-pytest python3-pip python3-setuptools python3-wheel openssl strace
 	systemd dbus cron postfix dovecot-core libsasl2-modules procps iproute2 util-linux
-	faketime bindfs e2fsprogs xfsprogs btrfs-progs)
+	faketime bindfs e2fsprogs xfsprogs btrfs-progs valgrind)
+# nullmailer and dma can't be installed beside Postfix: the bench unpacks them in a folder.
+BENCH=("${BUILD[@]}" python3-django postfix dovecot-core stunnel4 openssl strace valgrind)
 
 case ${1:-} in
 build) wanted=("${BUILD[@]}") ;;
 demo) wanted=("${DEMO[@]}") ;;
 check) wanted=("${CHECK[@]}") ;;
+bench) wanted=("${BENCH[@]}") ;;
 *)
-	echo "usage: tests/deps.sh build|demo|check" >&2
+	echo "usage: tests/deps.sh build|demo|check|bench" >&2
 	exit 64
 	;;
 esac

@@ -357,6 +357,7 @@ int main(int argc, char **argv)
 	port = listen_anywhere(&relay);
 	if (!port) {
 		perror("delay: listen");
+		free(relay.buffer);
 		return 71;
 	}
 	printf("%u\n", (unsigned)port);
