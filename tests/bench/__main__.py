@@ -34,8 +34,9 @@ def _compare(options: Options) -> int:
         result = compare.load(compare.RESULTS)
     else:
         plan = matrix.QUICK if options.quick else matrix.FULL
-        result = compare.compare(plan, senders=options.sender, directory=options.directory)
-        result.save(compare.RESULTS)
+        result = compare.compare(
+            plan, senders=options.sender, directory=options.directory, keep=compare.RESULTS
+        )
     print(table.text(result))
     if options.write:
         readme.write(result)

@@ -13,7 +13,13 @@ from .cell import TLS, Cell
 from .compare import Comparison
 from .senders import Maildrain
 
-PLACES: Tuple[Cell, ...] = (Cell(0, 4), Cell(20, 4), Cell(50, 4), Cell(50, 100), Cell(0, 4, way=TLS))
+PLACES: Tuple[Cell, ...] = (
+    Cell(0, 4),
+    Cell(20, 4),
+    Cell(50, 4),
+    Cell(50, 100),
+    Cell(0, 4, way=TLS),
+)
 
 WIDTH = 760
 _LEFT, _RIGHT = 130, 70
@@ -46,7 +52,7 @@ class _Scale:
         return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
 
     def ticks(self) -> List[int]:
-        return [power for power in range(self.first, self.last + 1)]
+        return list(range(self.first, self.last + 1))
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> str:

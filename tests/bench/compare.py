@@ -162,23 +162,30 @@ def _one_cell(
 
 
 def compare(
-    plan: Plan, *, senders: Sequence[str] = (), directory: Optional[Path] = None
+    plan: Plan,
+    *,
+    senders: Sequence[str] = (),
+    directory: Optional[Path] = None,
+    keep: Optional[Path] = None,
 ) -> Comparison:
-    """Runs PLAN; SENDERS are parts of names, none for all. The queues are in DIRECTORY."""
+    """Runs PLAN; SENDERS are parts of names, none for all. The queues are in DIRECTORY. What is
+    known so far is kept in the file KEEP."""
     with scratch(directory) as place:
         (place / "certs").mkdir()
         certs = Certs(place / "certs")
         usable = _usable(place, senders)
-        results: List[Result] = []
-        try:
-            for cell in plan.cells:
-                results += _one_cell(cell, usable, plan, certs, place)
-        finally:
-            for sender in usable:
-                sender.close()
-        return Comparison(
+        comparison = Comparison(
             machine.described(place),
             {sender.name: sender.version() for sender in usable},
             {sender.name: sender.note for sender in usable},
-            results,
+            [],
         )
+        try:
+            for cell in plan.cells:
+                comparison.results += _one_cell(cell, usable, plan, certs, place)
+                if keep:
+                    comparison.save(keep)
+        finally:
+            for sender in usable:
+                sender.close()
+        return comparison

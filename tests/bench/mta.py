@@ -60,10 +60,8 @@ class _Server(LabPostfix):
         config = self.root / "config"
         text = "".join(f"{k} = {v}\n" for k, v in {**self._settings, **settings}.items())
         (config / "main.cf").write_text(text)
-        for command in ("reload",):
-            subprocess.run(
-                ["/usr/sbin/postfix", "-c", str(config), command], check=True, capture_output=True
-            )
+        argv = ["/usr/sbin/postfix", "-c", str(config), "reload"]
+        subprocess.run(argv, check=True, capture_output=True)
 
     def flush(self) -> None:
         subprocess.run(["/usr/sbin/postqueue", "-c", str(self.root / "config"), "-f"], check=True)
@@ -215,7 +213,7 @@ class Nullmailer(_Foreign):
     name = "nullmailer"
     note = "one process and connection for each message, one after the other"
     package, programs = "nullmailer", ("usr/sbin/nullmailer-send", "usr/lib/nullmailer/smtp")
-    rate, round_trips, tls_rate = 150, 8, 20.0
+    rate, round_trips, tls_rate = 50, 8, 20.0
 
     def _queue(self, name: str = "queue") -> Path:
         return self.home.root / "var/spool/nullmailer" / name

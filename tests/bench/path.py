@@ -6,7 +6,6 @@ import socket
 import statistics
 import threading
 import time
-from pathlib import Path
 from typing import List
 
 from lab import net

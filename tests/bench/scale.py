@@ -30,8 +30,8 @@ def _told(what: str, cost: Cost, count: Optional[int] = None) -> str:
     return f"  {what:42} {cost.wall:8.3f} s {rate} {cpu} {cost.memory / 1e6:7.1f} MB"
 
 
-def _queue(directory: Path, sink: Sink, count: int) -> None:
-    """Drains COUNT messages, several times when that is quick."""
+def _queue(directory: Path, sink: Sink, count: int) -> float:
+    """Drains COUNT messages, several times when that is quick; returns the rate."""
     place = directory / str(count)
     place.mkdir()
     spool = Spool(place)
@@ -44,6 +44,7 @@ def _queue(directory: Path, sink: Sink, count: int) -> None:
     costs.sort(key=lambda cost: cost.wall)
     print(_told(f"{count:,} waiting", costs[len(costs) // 2], count), flush=True)
     shutil.rmtree(place)
+    return count / costs[len(costs) // 2].wall
 
 
 def _deferred(directory: Path, sink: Sink, count: int) -> None:
@@ -86,8 +87,9 @@ def _many_connections(directory: Path, sink: Sink, count: int, length: int) -> N
 def main(directory: Optional[Path], long: bool) -> int:
     with scratch(directory) as place:
         with Sink(place, counters=False, backlog=1024) as sink:
-            for count in (SMALL, BIG, HUGE) if long else (SMALL, BIG):
-                _queue(place, sink, count)
+            counts = (SMALL, BIG, HUGE) if long else (SMALL, BIG)
+            rates = [_queue(place, sink, count) for count in counts]
+            print(f"  the longest queue at {rates[-1] / rates[0]:.0%} of the rate of the shortest")
             _deferred(place, sink, HUGE if long else BIG)
             _single(place, sink, "one of 100 MB", load.message(0, 100_000_000), 1)
             _single(place, sink, "one with 100 recipients", load.message(0, _LENGTH), 100)

@@ -115,7 +115,7 @@ class SmtpSource(Sender):
 class DjangoSmtp(Sender):
     name = "Django SMTP"
     note = "one process and connection, send_messages() of ready EmailMessages; start not counted"
-    rate, round_trips = 700, 4
+    rate, round_trips, tls_rate = 700, 4, 150.0
     ways = (PLAIN, TLS)
 
     def version(self) -> str:

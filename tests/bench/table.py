@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import List, Optional, Sequence
 
 from .cell import PLAIN, Cell
@@ -77,7 +78,7 @@ def legend(comparison: Comparison) -> List[str]:
     return [
         "msg/s is the median of the rounds; per trip: messages per round trip and connection.",
         "CPU: user and system time of all of the sender's processes. Peak: the largest resident",
-        "size of one of its processes; for Postfix, the memory of all of them together (PSS).",
+        "size of one of its processes; for Postfix, that of all of them together at the end (PSS).",
         *(f"{name} {comparison.versions[name]}: {note}" for name, note in comparison.notes.items()),
     ]
 
@@ -135,6 +136,4 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _wrapped(line: str, width: int = 100) -> List[str]:
-    import textwrap
-
     return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)

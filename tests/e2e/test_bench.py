@@ -18,7 +18,7 @@ from bench.compare import Comparison, Result
 from bench.mta import Dma, Nullmailer, Postfix
 from bench.senders import DjangoSmtp, Maildrain, SmtpSource
 from bench.syscalls import per_message
-from bench.tools import Cost, Distance, launch
+from bench.tools import Cost, Distance, have_groups, launch
 from lab import net
 from lab.measure import have_strace
 from lab.sink import available
@@ -70,6 +70,17 @@ def test_the_launcher_counts_what_a_command_leaves_behind(tmp_path: Path) -> Non
     orphan = launch(["/bin/sh", "-c", f"(setsid /bin/sh -c '{BURN}' &) ; exit 0"], log)
     assert orphan.cpu > alone.cpu / 3
     assert orphan.wall > alone.wall / 3
+
+
+@pytest.mark.skipif(not have_groups(), reason="control groups can't be made here")
+def test_the_launcher_counts_whom_nobody_waits_for(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    alone = launch(["/bin/sh", "-c", BURN], log)
+    script = "import os, signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+    script += f"os.spawnl(os.P_NOWAIT, '/bin/sh', 'sh', '-c', {BURN!r}); "
+    script += f"import time; time.sleep({3 * alone.wall + 0.5})"
+    ignored = launch(["/usr/bin/python3", "-I", "-c", script], log)
+    assert ignored.cpu > alone.cpu / 2
 
 
 def test_the_launcher_tells_a_failure(tmp_path: Path) -> None:
