@@ -174,8 +174,8 @@ static int scan_variable(struct conftext *ct, const struct conftext_item *item)
 	has_default = peek(ct, 0) == ':' && peek(ct, 1) == '-';
 	if (has_default)
 		ct->pos += 2;
-	while (
-	    has_default && peek(ct, 0) != -1 && !strchr("\"\\$}", peek(ct, 0)) && !is_control(ct))
+	while (has_default && peek(ct, 0) != -1 && !strchr("\"\\$}\r\n", peek(ct, 0)) &&
+	       !is_control(ct))
 		ct->pos++;
 	if (len == 0 || peek(ct, 0) != '}')
 		return fail(ct, ct->line,

@@ -5,7 +5,8 @@
 # UndefinedBehaviorSanitizer into $BUILD/fuzz ($BUILD is build by default), and starts from the
 # inputs in corpus/TARGET, which hold every input that has once found a bug. What a run finds stays
 # in $BUILD/fuzz/corpus; an input that breaks a target in $BUILD/fuzz/TARGET-crash-*: give it a
-# name and put it into corpus/TARGET together with the fix. Ends with "N passed, N failed".
+# name and put it into corpus/TARGET together with the fix. FUZZ_SEED other than 0 makes the inputs
+# the same each time, as far as time allows. Ends with "N passed, N failed".
 
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -68,7 +69,7 @@ run_target() {
 	# No input takes a second, but a machine may stand still for ten.
 	timeout -k 5 $((seconds * 2 + 120)) "$OUT/$target" -max_total_time="$seconds" -timeout=60 \
 		-rss_limit_mb="$MEMORY_MB" -max_len=4096 -len_control=20 -reload=0 -verbosity=1 \
-		-print_final_stats=1 -artifact_prefix="$OUT/$target-" \
+		-print_final_stats=1 -seed="${FUZZ_SEED:-0}" -artifact_prefix="$OUT/$target-" \
 		"$OUT/corpus/$target" "$HERE/corpus/$target" > "$log" 2>&1 < /dev/null
 	status=$?
 	runs=$(figure number_of_executed_units "$log")

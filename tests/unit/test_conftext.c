@@ -183,6 +183,8 @@ static void test_variables(void **state)
 	refuses("a = \"${S T}\"", 1, "without an end");
 	refuses("a = \"${SET:-\"x\"}\"", 1, "without an end");
 	refuses("a = \"${SET:-x", 1, "without an end");
+	refuses("a = \"${SET:-x\ny}\"", 1, "without an end");
+	refuses("a = ${SET:-x\ny}", 1, "without an end");
 	refuses("a = \"${aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}\"", 1,
 	    "too long");
 	refuses("a = '${SET}'", 1, "single quotes");
