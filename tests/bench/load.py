@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Iterator, Sequence
 
 from lab.spool import DIRECTORIES, Spool, envelope_block, unique_of
 
 ADDRESS = "user@example.test"
-BORN = 1_700_000_000  # when the first message of a full spool was dropped, by its name
+BORN = int(time.time())  # when the first message of a full spool was dropped, by its name
 
 
 def message(number: int, length: int) -> bytes:
