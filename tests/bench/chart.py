@@ -98,9 +98,9 @@ def _rates(comparison: Comparison, cell: Cell) -> List[Tuple[str, float]]:
 
 
 def svg(comparison: Comparison) -> Optional[str]:
-    """None when none of PLACES was measured."""
-    groups = [(cell, _rates(comparison, cell)) for cell in PLACES]
-    groups = [(cell, rates) for cell, rates in groups if rates]
+    """The PLACES where maildrain was measured; None when there is none."""
+    here = [cell for cell in PLACES if comparison.near(cell, Maildrain.name)]
+    groups = [(cell, _rates(comparison, cell)) for cell in here]
     if not groups:
         return None
     scale = _Scale([rate for _, rates in groups for _, rate in rates])
