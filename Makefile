@@ -131,7 +131,7 @@ help:
 	@echo "make check-unit    only the unit tests of the C modules"
 	@echo "make check-e2e     only the tests with real servers"
 	@echo "make check-django  only the tests of the Django backend"
-	@echo "make faults        the fault campaign in full: what each fault costs (half an hour)"
+	@echo "make faults        the fault campaign in full: what each fault costs (a quarter of an hour)"
 	@echo "make fuzz          fuzz what reads names, messages, replies and config (FUZZ_SECONDS each)"
 	@echo "make check-matrix  the tests on other releases of Debian, in chroots (root, slow)"
 	@echo "make bench         compare with other senders (a quarter of an hour; root for all of them)"

@@ -146,7 +146,7 @@ static enum step rest(struct import *import, struct source *source, enum step st
 
 	if (!source->claimed || step == STEP_FAILED)
 		return step;
-	if (spool_dump_rest(import->spool, &source->entry, to, import->err) == SPOOL_ERROR)
+	if (spool_dump_rest(import->spool, &source->entry, 0, to, import->err) == SPOOL_ERROR)
 		return refused(import, source);
 	return step;
 }
@@ -400,7 +400,7 @@ static enum step retire(struct import *import, struct source *source)
 	if (!source_idle(import, source, SPOOL_STALE_SECONDS))
 		return STEP_ON;
 	if (doomed == 0 || doomed > until) {
-		if (spool_dump_doom(import->spool, &source->entry, until, to, import->err) ==
+		if (spool_dump_rest(import->spool, &source->entry, until, to, import->err) ==
 		    SPOOL_ERROR)
 			return refused(import, source);
 		return STEP_ON;

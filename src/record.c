@@ -188,13 +188,17 @@ static int64_t next_attempt(const struct record *record, const struct entry *ent
 	return entry->expires > 0 && entry->expires < next ? entry->expires : next;
 }
 
-/* To cur/, or away. Once that has failed in a run it is not tried again for each message. */
+/* To cur/, or away. What fails is counted; in a run it is told once, and not tried again. */
 static enum spool_moved move_sent(
     struct record *record, const struct entry *entry, char *to, struct error *err)
 {
-	if (record->unmoved > 0)
-		return SPOOL_ERROR;
-	return spool_sent(record->spool, entry, record->config->keep_sent > 0, to, err);
+	enum spool_moved moved = SPOOL_ERROR;
+
+	if (record->unmoved == 0)
+		moved = spool_sent(record->spool, entry, record->config->keep_sent > 0, to, err);
+	if (moved == SPOOL_ERROR && record->unmoved++ == 0)
+		log_say(record->log, LOG_LEVEL_ERROR, "error", err->text);
+	return moved;
 }
 
 /*
@@ -209,8 +213,6 @@ static enum spool_moved settle_sent(
 
 	if (moved != SPOOL_ERROR)
 		return moved;
-	if (record->unmoved++ == 0)
-		log_say(record->log, LOG_LEVEL_ERROR, "error", err->text);
 	moved = spool_mark_sent(record->spool, entry, to, err);
 	if (moved != SPOOL_ERROR)
 		return moved;
@@ -302,12 +304,9 @@ int record_moved(struct record *record, const struct entry *entry, struct error 
 	char to[ENTRY_NAME_MAX + 1];
 	const enum spool_moved moved = move_sent(record, entry, to, err);
 
-	if (moved == SPOOL_ERROR) {
-		if (record->unmoved++ == 0)
-			log_say(record->log, LOG_LEVEL_ERROR, "error", err->text);
+	if (moved == SPOOL_ERROR || moved == SPOOL_GONE)
 		return 0;
-	}
-	return moved == SPOOL_GONE ? 0 : check_moved(record, entry, moved, err);
+	return check_moved(record, entry, moved, err);
 }
 
 int record_untried(struct record *record, struct message *message, struct error *err)

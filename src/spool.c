@@ -716,14 +716,19 @@ static int search_dir(
 	return spool_each(spool, search->fd, search_one, search, err);
 }
 
+static int search_settled(const struct spool *spool, struct search *search, struct error *err)
+{
+	const int found = search_dir(spool, SPOOL_CUR, search, err);
+
+	return found == 0 ? search_dir(spool, SPOOL_FAILED, search, err) : found;
+}
+
 int spool_has_unique(const struct spool *spool, const char *unique, struct error *err)
 {
 	struct search search = {.unique = unique, .len = strlen(unique)};
-	int found = search_dir(spool, SPOOL_NEW, &search, err);
+	const int found = search_dir(spool, SPOOL_NEW, &search, err);
 
-	if (found == 0)
-		found = search_dir(spool, SPOOL_CUR, &search, err);
-	return found == 0 ? search_dir(spool, SPOOL_FAILED, &search, err) : found;
+	return found == 0 ? search_settled(spool, &search, err) : found;
 }
 
 int spool_settle_twin(struct spool *spool, const struct entry *entry, struct error *err)
@@ -736,9 +741,7 @@ int spool_settle_twin(struct spool *spool, const struct entry *entry, struct err
 	    !S_ISREG(st.st_mode) || st.st_nlink != 2)
 		return 0;
 	search.file = st.st_ino;
-	found = search_dir(spool, SPOOL_CUR, &search, err);
-	if (found == 0)
-		found = search_dir(spool, SPOOL_FAILED, &search, err);
+	found = search_settled(spool, &search, err);
 	if (found == 1 && unlinkat(spool->dir[SPOOL_NEW], entry->name, 0) == -1) {
 		error_set_errno(err, "can't remove %s/new/%s", spool->path, entry->name);
 		return -1;
@@ -775,15 +778,6 @@ enum spool_moved spool_dump_advance(struct spool *spool, const struct entry *ent
 }
 
 enum spool_moved spool_dump_rest(
-    struct spool *spool, const struct entry *entry, char *to, struct error *err)
-{
-	struct entry changed = *entry;
-
-	drop_claim(&changed);
-	return dump_move(spool, entry, spool->root, &changed, to, err);
-}
-
-enum spool_moved spool_dump_doom(
     struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err)
 {
 	struct entry changed = *entry;

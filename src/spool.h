@@ -177,15 +177,12 @@ int spool_sync_last(struct spool *spool, struct error *err);
  * durable on return.
  *
  * advance  claims the dump until UNTIL, or keeps the claim, with O=OFFSET
- * rest     ends the claim
- * doom     T=UNTIL, from when on it may be removed
+ * rest     ends the claim; T=UNTIL, from when on it may be removed, or none when that is 0
  * give_up  to failed/ with E=5.6.0 and its O: a person must look, and can move it back
  */
 enum spool_moved spool_dump_advance(struct spool *spool, const struct entry *entry, int64_t offset,
     int64_t until, char *to, struct error *err);
 enum spool_moved spool_dump_rest(
-    struct spool *spool, const struct entry *entry, char *to, struct error *err);
-enum spool_moved spool_dump_doom(
     struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err);
 enum spool_moved spool_dump_give_up(
     struct spool *spool, const struct entry *entry, struct error *err);

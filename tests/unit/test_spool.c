@@ -584,7 +584,7 @@ static enum spool_moved dump_rest(struct place *place, const char *name, char *t
 	struct entry entry;
 
 	assert_true(entry_parse(name, &entry));
-	return spool_dump_rest(&place->spool, &entry, to, &place->err);
+	return spool_dump_rest(&place->spool, &entry, 0, to, &place->err);
 }
 
 static enum spool_moved dump_give_up(struct place *place, const char *name)
