@@ -652,9 +652,9 @@ def _last_sync_too_early(calls: Sequence[Call]) -> Calls:
 
 
 def _slow(calls: Sequence[Call]) -> Calls:
-    """The same, with a pause behind the first result."""
+    """The same in no time at all, but for a pause behind the first result."""
     result = _find(calls, "renameat2", "/cur/")
-    return [replace(c, at=c.at + 1.5 * (i > result)) for i, c in enumerate(calls)]
+    return [replace(c, at=1.5 * (i > result)) for i, c in enumerate(calls)]
 
 
 DOCTORED: List[Tuple[Callable[[Sequence[Call]], Calls], str]] = [
