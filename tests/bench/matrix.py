@@ -44,9 +44,9 @@ class Plan:
     dialogue: int  # messages of one round trip on each connection, at the least
 
 
-DRAIN = Plan((Cell(0, 4),), 5, 10.0, 100)
+DRAIN = Plan((Cell(0, 4),), 5, 10.0, 250)
 QUICK = Plan(_QUICK, 3, 0.7, 40)
-FULL = Plan(_PLACES, 3, 2.0, 100)
+FULL = Plan(_PLACES, 3, 2.0, 250)
 
 
 def tries(sender: Sender, cell: Cell, cells: Sequence[Cell]) -> bool:
