@@ -1,0 +1,86 @@
+#include "command.h"
+
+#include <stdio.h>
+#include <sysexits.h>
+
+static void show_help(const struct command *command)
+{
+	(void)printf("usage: maildrain [-c FILE] %s%s%s\n\n%s.\n", command->name,
+	    command->words[0] != '\0' ? " " : "", command->words, command->summary);
+	if (command->help[0] != '\0')
+		(void)printf("\n%s", command->help);
+	(void)printf("\nSee maildrain(8).\n");
+}
+
+int call_usage_error(const char *what, const char *which)
+{
+	(void)fprintf(stderr, "maildrain: %s%s; see \"maildrain --help\"\n", what, which);
+	return EX_USAGE;
+}
+
+int call_complain(const struct error *err)
+{
+	(void)fprintf(stderr, "maildrain: %s\n", err->text);
+	return err->status;
+}
+
+/* The words that getopt_long has moved behind the options. */
+static int take_words(struct call *call, int most)
+{
+	call->argc -= optind;
+	call->argv += optind;
+	if (call->argc <= most)
+		return CALL_WORDS;
+	(void)call_usage_error("too many words: ", call->argv[most]);
+	return CALL_WRONG;
+}
+
+int call_option(struct call *call, const struct option *known, int most)
+{
+	int option;
+
+	while ((option = getopt_long(call->argc, call->argv, "c:", known, NULL)) == 'c')
+		call->config_path = optarg;
+	switch (option) {
+	case -1:
+		return take_words(call, most);
+	case 'h':
+		show_help(call->command);
+		return CALL_HELPED;
+	case '?':
+		(void)call_usage_error("that is not how it is called: ", call->command->name);
+		return CALL_WRONG;
+	default:
+		return option;
+	}
+}
+
+int call_plain(struct call *call, int most)
+{
+	static const struct option known[] = {CALL_OPTIONS};
+
+	return call_option(call, known, most);
+}
+
+int call_status(int option)
+{
+	return option == CALL_HELPED ? EX_OK : EX_USAGE;
+}
+
+int call_open(const struct call *call, struct call_spool *opened)
+{
+	struct error err;
+
+	if (config_load(call->config_path, CONFIG_INSPECT, &opened->config, &err) == -1)
+		return call_complain(&err);
+	if (spool_open(&opened->spool, opened->config.spool, &err) == 0)
+		return EX_OK;
+	config_free(&opened->config);
+	return call_complain(&err);
+}
+
+void call_close(struct call_spool *opened)
+{
+	spool_close(&opened->spool);
+	config_free(&opened->config);
+}

@@ -1,0 +1,74 @@
+#include "survey.h"
+
+#include <dirent.h>
+
+#include "clock.h"
+
+struct look {
+	struct survey *survey;
+	enum spool_dir dir;
+};
+
+enum survey_state survey_state_of(const struct entry *entry, enum spool_dir dir, int64_t now)
+{
+	if (dir == SPOOL_CUR || (dir == SPOOL_NEW && entry_has_class(entry, '2')))
+		return SURVEY_SENT; /* or sent, and only the move to cur/ is missing */
+	if (dir == SPOOL_FAILED)
+		return SURVEY_FAILED;
+	if (entry->claim != NULL && entry->not_before > now)
+		return SURVEY_IN_FLIGHT;
+	return entry->attempts > 0 ? SURVEY_DEFERRED : SURVEY_WAITING;
+}
+
+const char *survey_state_name(enum survey_state state)
+{
+	static const char *const names[SURVEY_STATES] = {
+	    "waiting", "in flight", "deferred", "failed", "sent"};
+
+	return names[state];
+}
+
+static void tally_add(struct survey_tally *tally, const struct entry *entry)
+{
+	const int64_t birth = entry_birth(entry);
+
+	tally->count++;
+	if (birth != -1 && birth < tally->oldest)
+		tally->oldest = birth;
+}
+
+static int count_one(void *context, const char *name, unsigned char type)
+{
+	const struct look *look = context;
+	struct survey *survey = look->survey;
+	struct entry entry;
+	enum survey_state state;
+
+	if ((type != DT_REG && type != DT_UNKNOWN) || !entry_parse(name, &entry))
+		return 0;
+	state = survey_state_of(&entry, look->dir, survey->now);
+	tally_add(&survey->state[state], &entry);
+	if (state != SURVEY_WAITING && state != SURVEY_DEFERRED)
+		return 0;
+	if (entry.not_before <= survey->now)
+		tally_add(&survey->due, &entry);
+	else if (entry.not_before < survey->next)
+		survey->next = entry.not_before;
+	return 0;
+}
+
+int survey_take(const struct spool *spool, struct survey *survey, struct error *err)
+{
+	static const enum spool_dir dirs[] = {SPOOL_NEW, SPOOL_CUR, SPOOL_FAILED};
+	struct look look = {.survey = survey};
+
+	*survey = (struct survey){.now = clock_now(), .next = INT64_MAX, .due.oldest = INT64_MAX};
+	for (int state = 0; state < SURVEY_STATES; state++)
+		survey->state[state].oldest = INT64_MAX;
+	for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
+		look.dir = dirs[i];
+		if (spool_each(spool, spool->dir[dirs[i]], count_one, &look, err) == -1)
+			return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,44 @@
+/*
+ * survey: what is in the spool, counted by state. It goes by the names and looks into no file.
+ */
+#ifndef MAILDRAIN_SURVEY_H
+#define MAILDRAIN_SURVEY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "entry.h"
+#include "error.h"
+#include "spool.h"
+
+enum survey_state {
+	SURVEY_WAITING,
+	SURVEY_IN_FLIGHT,
+	SURVEY_DEFERRED,
+	SURVEY_FAILED,
+	SURVEY_SENT,
+	SURVEY_STATES
+};
+
+struct survey_tally {
+	size_t count;
+	int64_t oldest; /* epoch seconds; INT64_MAX: of none is it known */
+};
+
+struct survey {
+	int64_t now; /* epoch seconds */
+	struct survey_tally state[SURVEY_STATES];
+	struct survey_tally due; /* of those waiting and deferred, whose time has come */
+	int64_t next;		 /* the earliest T in the future; INT64_MAX: there is none */
+};
+
+/* The state of ENTRY, which stands in DIR, at NOW. */
+enum survey_state survey_state_of(const struct entry *entry, enum spool_dir dir, int64_t now);
+
+/* For people: "in flight". */
+const char *survey_state_name(enum survey_state state);
+
+/* Counts everything in new/, failed/ and cur/ as of now. 0, or -1 with ERR. */
+int survey_take(const struct spool *spool, struct survey *survey, struct error *err);
+
+#endif
