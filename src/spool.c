@@ -30,6 +30,9 @@ static const struct {
 /* Stock Django writes its dumps into the spool itself, so writers need that too. */
 static const mode_t ROOT_MODE = 03770;
 
+static const char STATE[] = "state";
+static const mode_t STATE_MODE = 02750;
+
 const char *spool_dir_name(enum spool_dir dir)
 {
 	return layout[dir].name;
@@ -75,6 +78,10 @@ int spool_init(const char *path, const struct spool_owner *owner, struct error *
 		(void)snprintf(sub, sizeof sub, "%s/%s", path, layout[dir].name);
 		result = make_dir(root, layout[dir].name, owner, layout[dir].mode, sub, err);
 	}
+	if (result == 0) {
+		(void)snprintf(sub, sizeof sub, "%s/%s", path, STATE);
+		result = make_dir(root, STATE, owner, STATE_MODE, sub, err);
+	}
 	if (result == 0 && fsync(root) == -1) {
 		error_set_errno(err, "can't sync %s", path);
 		result = -1;
@@ -101,6 +108,11 @@ static int open_dir(struct spool *spool, enum spool_dir dir, struct error *err)
 	return -1;
 }
 
+static int open_state(const struct spool *spool)
+{
+	return openat(spool->root, STATE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 /* The name of this machine as names of files may hold it. */
 static void set_host(struct spool *spool)
 {
@@ -114,7 +126,8 @@ static void set_host(struct spool *spool)
 
 int spool_open(struct spool *spool, const char *path, struct error *err)
 {
-	*spool = (struct spool){.path = path, .root = -1, .dir = {-1, -1, -1, -1}, .pid = getpid()};
+	*spool = (struct spool){
+	    .path = path, .root = -1, .dir = {-1, -1, -1, -1}, .state = -1, .pid = getpid()};
 	set_host(spool);
 	spool->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (spool->root == -1) {
@@ -131,6 +144,7 @@ int spool_open(struct spool *spool, const char *path, struct error *err)
 			return -1;
 		}
 	}
+	spool->state = open_state(spool);
 	return 0;
 }
 
@@ -140,6 +154,8 @@ void spool_close(struct spool *spool)
 	for (int dir = 0; dir < SPOOL_DIRS; dir++)
 		if (spool->dir[dir] != -1)
 			(void)close(spool->dir[dir]);
+	if (spool->state != -1)
+		(void)close(spool->state);
 	if (spool->root != -1)
 		(void)close(spool->root);
 	spool->root = -1;
@@ -186,6 +202,8 @@ int spool_check(const struct spool *spool, struct error *err)
 		if (check_dir(spool, spool->dir[dir], layout[dir].name, layout[dir].mode, err) ==
 		    -1)
 			return -1;
+	if (spool->state != -1 && check_dir(spool, spool->state, STATE, STATE_MODE, err) == -1)
+		return -1;
 	return 0;
 }
 
@@ -802,6 +820,43 @@ int spool_dump_remove(struct spool *spool, const char *name, struct error *err)
 		return 0;
 	error_set_errno(err, "can't remove the dump %s/%s", spool->path, name);
 	return -1;
+}
+
+/* ---- records that are no messages ---- */
+
+int spool_state_open(struct spool *spool, struct error *err)
+{
+	if (spool->state != -1)
+		return 0;
+	if ((mkdirat(spool->root, STATE, 0750) == 0 || errno == EEXIST) &&
+	    (spool->state = open_state(spool)) != -1 && fchmod(spool->state, STATE_MODE) == 0)
+		return 0;
+	error_set_errno(err, "can't make the directory %s/%s", spool->path, STATE);
+	return -1;
+}
+
+enum spool_moved spool_state_make(struct spool *spool, const char *name, struct error *err)
+{
+	const int fd =
+	    openat(spool->state, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+
+	if (fd != -1 && close(fd) == 0)
+		return SPOOL_MOVED;
+	if (errno == EEXIST)
+		return SPOOL_GONE;
+	error_set_errno(err, "can't make %s/%s/%s", spool->path, STATE, name);
+	return SPOOL_ERROR;
+}
+
+enum spool_moved spool_state_move(
+    struct spool *spool, const char *from, const char *to, struct error *err)
+{
+	if (rename_new(spool->state, from, spool->state, to) == 0)
+		return SPOOL_MOVED;
+	if (errno == ENOENT || errno == EEXIST)
+		return SPOOL_GONE;
+	error_set_errno(err, "can't move %s/%s/%s to %s", spool->path, STATE, from, to);
+	return SPOOL_ERROR;
 }
 
 /* ---- housekeeping ---- */

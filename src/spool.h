@@ -40,6 +40,7 @@ struct spool {
 	const char *path; /* the caller's */
 	int root;	  /* descriptors of the spool and its directories */
 	int dir[SPOOL_DIRS];
+	int state;		   /* descriptor of state/; -1: no run has made it yet */
 	char host[SPOOL_HOST_MAX]; /* of this machine, without "/" ":" "," and "=" */
 	pid_t pid;
 	unsigned counter;	/* makes UNIQUE unique within this process */
@@ -187,6 +188,16 @@ enum spool_moved spool_dump_rest(
 enum spool_moved spool_dump_give_up(
     struct spool *spool, const struct entry *entry, struct error *err);
 int spool_dump_remove(struct spool *spool, const char *name, struct error *err);
+
+/*
+ * Records that are no messages, see state.h: empty files in state/. open makes the directory if it
+ * is missing, make the file NAME if there is none, and move renames a file; SPOOL_GONE means that
+ * another run was there first.
+ */
+int spool_state_open(struct spool *spool, struct error *err);
+enum spool_moved spool_state_make(struct spool *spool, const char *name, struct error *err);
+enum spool_moved spool_state_move(
+    struct spool *spool, const char *from, const char *to, struct error *err);
 
 /* Removes what nobody has written to in tmp/ for SPOOL_STALE_SECONDS before NOW. */
 int spool_sweep(struct spool *spool, int64_t now, struct error *err);

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become 
 needs_strace = pytest.mark.skipif(not have_strace(), reason="needs strace")
 
 GROUP = 61230
-MODES = {"": 0o3770, "tmp": 0o3770, "new": 0o3770, "cur": 0o2750, "failed": 0o2750}
+MODES = {"": 0o3770, "tmp": 0o3770, "new": 0o3770, "cur": 0o2750, "failed": 0o2750, "state": 0o2750}
 SECRET = b"From: root@example.com\nTo: thief@example.net\n\nThe secret of the machine.\n"
 GOOD = envelope_block("a@example.com", ["b@example.net"]) + b"Subject: good\n\nThe good one.\n"
 BAIT = envelope_block("m@example.com", ["m@example.net"]) + b"Subject: bait\n\nThe bait.\n"

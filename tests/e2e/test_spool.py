@@ -21,7 +21,10 @@ from lab.faultserver import FaultServer
 from lab.repo import plain_program
 from lab.spool import DIRECTORIES, Spool, fields_of, unique_name, unique_of
 
-MODES = {".": 0o3770, "tmp": 0o3770, "new": 0o3770, "cur": 0o2750, "failed": 0o2750}
+MODES = {
+    **dict.fromkeys((".", "tmp", "new"), 0o3770),
+    **dict.fromkeys(("cur", "failed", "state"), 0o2750),
+}
 MESSAGE = b"Subject: hello\n\ntext\n"
 TO_B = ("a@example.com", ["b@example.net"])
 

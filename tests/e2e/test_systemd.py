@@ -24,7 +24,7 @@ UNITS = sorted(path.name for kind in KINDS for path in SYSTEMD.glob(f"*.{kind}")
 SERVICES = [name for name in UNITS if name.endswith(".service")]
 EXPOSURE_MAX = 1.5
 
-MODES = {"": 0o3770, "tmp": 0o3770, "new": 0o3770, "cur": 0o2750, "failed": 0o2750}
+MODES = {"": 0o3770, "tmp": 0o3770, "new": 0o3770, "cur": 0o2750, "failed": 0o2750, "state": 0o2750}
 WEB_USER, OTHER_WEB_USER, STRANGER = 4242, 4243, 4244
 
 needs_systemd = pytest.mark.skipif(

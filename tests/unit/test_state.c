@@ -1,0 +1,225 @@
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "state.h"
+
+struct place {
+	char path[64];
+	struct spool spool;
+	struct error err;
+};
+
+static int set_up(void **state)
+{
+	static struct place place;
+
+	(void)snprintf(place.path, sizeof place.path, "/tmp/maildrain-state-XXXXXX");
+	assert_non_null(mkdtemp(place.path));
+	assert_int_equal(spool_init(place.path, NULL, &place.err), 0);
+	assert_int_equal(spool_open(&place.spool, place.path, &place.err), 0);
+	*state = &place;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct place *place = *state;
+	char command[128];
+
+	spool_close(&place->spool);
+	(void)snprintf(command, sizeof command, "rm -rf %s", place->path);
+	return system(command);
+}
+
+static bool has(const struct place *place, const char *file)
+{
+	return faccessat(place->spool.state, file, F_OK, 0) == 0;
+}
+
+static void add(struct state *state, void *context)
+{
+	*state_value(state, 'S') += *(const int64_t *)context;
+}
+
+static void a_record_that_is_not_there_is_all_zero(void **state)
+{
+	struct place *place = *state;
+	struct state record;
+
+	assert_int_equal(state_load(&place->spool, "totals", &record, &place->err), 0);
+	for (char key = 'A'; key <= 'Z'; key++)
+		assert_int_equal(*state_value(&record, key), 0);
+	assert_string_equal(record.file, "");
+}
+
+static void a_change_is_a_new_name(void **state)
+{
+	struct place *place = *state;
+	struct state record;
+	int64_t more = 3;
+
+	assert_int_equal(state_update(&place->spool, "totals", add, &more, &place->err), 0);
+	assert_true(has(place, "totals,S=3"));
+	assert_int_equal(state_update(&place->spool, "totals", add, &more, &place->err), 0);
+	assert_true(has(place, "totals,S=6"));
+	assert_false(has(place, "totals,S=3"));
+	assert_int_equal(state_load(&place->spool, "totals", &record, &place->err), 0);
+	assert_int_equal(*state_value(&record, 'S'), 6);
+	assert_string_equal(record.file, "totals,S=6");
+}
+
+static void names_that_begin_alike_are_others(void **state)
+{
+	struct place *place = *state;
+	struct state record;
+	int64_t more = 1;
+
+	assert_int_equal(state_update(&place->spool, "relay-a", add, &more, &place->err), 0);
+	more = 7;
+	assert_int_equal(state_update(&place->spool, "relay", add, &more, &place->err), 0);
+	assert_int_equal(state_load(&place->spool, "relay", &record, &place->err), 0);
+	assert_int_equal(*state_value(&record, 'S'), 7);
+	assert_int_equal(state_load(&place->spool, "relay-", &record, &place->err), 0);
+	assert_int_equal(*state_value(&record, 'S'), 0);
+}
+
+static void nothing_changed_writes_nothing(void **state)
+{
+	struct place *place = *state;
+	int64_t more = 2;
+	int64_t none = 0;
+
+	assert_int_equal(state_update(&place->spool, "totals", add, &more, &place->err), 0);
+	assert_int_equal(fchmod(place->spool.state, 0500), 0);
+	assert_int_equal(state_update(&place->spool, "totals", add, &none, &place->err), 0);
+	assert_int_equal(fchmod(place->spool.state, 0700), 0);
+}
+
+/* As another run would, between the look and the rename. */
+static void lose_once(struct state *state, void *context)
+{
+	struct place *place = context;
+
+	if (strcmp(state->file, "totals,S=1") == 0)
+		assert_int_equal(
+		    renameat(place->spool.state, "totals,S=1", place->spool.state, "totals,S=5"),
+		    0);
+	*state_value(state, 'S') += 1;
+}
+
+static void a_race_that_is_lost_is_run_again(void **state)
+{
+	struct place *place = *state;
+
+	assert_int_equal(state_update(&place->spool, "totals", lose_once, place, &place->err), 0);
+	assert_true(has(place, "totals,S=1"));
+	assert_int_equal(state_update(&place->spool, "totals", lose_once, place, &place->err), 0);
+	assert_true(has(place, "totals,S=6"));
+}
+
+static void lose_for_good(struct state *state, void *context)
+{
+	struct place *place = context;
+	static int64_t other;
+	char file[64];
+
+	(void)snprintf(file, sizeof file, "totals,S=%d", (int)++other);
+	if (state->file[0] != '\0')
+		assert_int_equal(
+		    renameat(place->spool.state, state->file, place->spool.state, file), 0);
+	*state_value(state, 'T') += 1;
+}
+
+static void a_race_without_end_is_an_error(void **state)
+{
+	struct place *place = *state;
+
+	assert_int_equal(
+	    state_update(&place->spool, "totals", lose_for_good, place, &place->err), -1);
+	assert_non_null(strstr(place->err.text, "totals"));
+}
+
+static void make(const struct place *place, const char *file)
+{
+	const int fd = openat(place->spool.state, file, O_CREAT | O_WRONLY, 0600);
+
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(close(fd), 0);
+}
+
+static void what_does_not_parse_means_nothing(void **state)
+{
+	struct place *place = *state;
+	struct state record;
+
+	make(place, "totals,S=12,x=3,T=4");
+	assert_int_equal(state_load(&place->spool, "totals", &record, &place->err), 0);
+	assert_int_equal(*state_value(&record, 'S'), 12);
+	assert_int_equal(*state_value(&record, 'T'), 0);
+	make(place, "other,S=-1");
+	assert_int_equal(state_load(&place->spool, "other", &record, &place->err), 0);
+	assert_int_equal(*state_value(&record, 'S'), 0);
+	make(place, "big,S=99999999999999999999999999");
+	assert_int_equal(state_load(&place->spool, "big", &record, &place->err), 0);
+	assert_true(*state_value(&record, 'S') >= 0);
+}
+
+static void of_two_records_the_fuller_counts(void **state)
+{
+	struct place *place = *state;
+	struct state record;
+
+	make(place, "totals");
+	make(place, "totals,S=9");
+	assert_int_equal(state_load(&place->spool, "totals", &record, &place->err), 0);
+	assert_int_equal(*state_value(&record, 'S'), 9);
+}
+
+static void a_spool_without_the_directory_gets_it(void **state)
+{
+	struct place *place = *state;
+	struct state record;
+	struct stat st;
+	int64_t more = 1;
+
+	spool_close(&place->spool);
+	assert_int_equal(chdir(place->path), 0);
+	assert_int_equal(rmdir("state"), 0);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(spool_open(&place->spool, place->path, &place->err), 0);
+	assert_int_equal(state_load(&place->spool, "totals", &record, &place->err), 0);
+	assert_int_equal(place->spool.state, -1);
+	assert_int_equal(state_update(&place->spool, "totals", add, &more, &place->err), 0);
+	assert_int_equal(fstat(place->spool.state, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 02750);
+	assert_int_equal(spool_check(&place->spool, &place->err), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(
+		a_record_that_is_not_there_is_all_zero, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_change_is_a_new_name, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(names_that_begin_alike_are_others, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(nothing_changed_writes_nothing, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_race_that_is_lost_is_run_again, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_race_without_end_is_an_error, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(what_does_not_parse_means_nothing, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(of_two_records_the_fuller_counts, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(
+		a_spool_without_the_directory_gets_it, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
