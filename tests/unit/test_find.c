@@ -1,0 +1,123 @@
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "find.h"
+
+struct place {
+	char path[64];
+	struct spool spool;
+	struct found found;
+	struct error err;
+};
+
+static void drop(const struct place *place, enum spool_dir dir, const char *name)
+{
+	const int fd = openat(place->spool.dir[dir], name, O_CREAT | O_EXCL | O_WRONLY, 0600);
+
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(close(fd), 0);
+}
+
+static int set_up(void **state)
+{
+	static struct place place;
+
+	(void)snprintf(place.path, sizeof place.path, "/tmp/maildrain-find-XXXXXX");
+	assert_non_null(mkdtemp(place.path));
+	assert_int_equal(spool_init(place.path, NULL, &place.err), 0);
+	assert_int_equal(spool_open(&place.spool, place.path, &place.err), 0);
+	drop(&place, SPOOL_NEW, "100.M1P1Q1.web1,A=1,E=4.2.2,T=5");
+	drop(&place, SPOOL_FAILED, "100.M2P1Q1.web1,A=1,E=5.1.1");
+	drop(&place, SPOOL_CUR, "101.M2P1Q1.web1,A=1:2,S");
+	drop(&place, SPOOL_CUR, "letter:2,S");
+	drop(&place, SPOOL_NEW, "letter-2");
+	*state = &place;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct place *place = *state;
+	char command[128];
+
+	spool_close(&place->spool);
+	(void)snprintf(command, sizeof command, "rm -rf %s", place->path);
+	return system(command);
+}
+
+static void finds(struct place *place, const char *id, enum spool_dir dir, const char *name)
+{
+	assert_int_equal(find_message(&place->spool, id, &place->found, &place->err), 0);
+	assert_int_equal(place->found.dir, dir);
+	assert_string_equal(place->found.name, name);
+}
+
+static void finds_not(struct place *place, const char *id, const char *said)
+{
+	assert_int_equal(find_message(&place->spool, id, &place->found, &place->err), -1);
+	assert_int_equal(place->err.status, EX_DATAERR);
+	if (strstr(place->err.text, said) == NULL)
+		fail_msg("%s: %s", id, place->err.text);
+}
+
+static void by_a_whole_id_or_name(void **state)
+{
+	finds(*state, "100.M1P1Q1.web1", SPOOL_NEW, "100.M1P1Q1.web1,A=1,E=4.2.2,T=5");
+	finds(*state, "100.M2P1Q1.web1,A=7", SPOOL_FAILED, "100.M2P1Q1.web1,A=1,E=5.1.1");
+	finds(*state, "101.M2P1Q1.web1", SPOOL_CUR, "101.M2P1Q1.web1,A=1:2,S");
+}
+
+static void by_the_start_of_an_id(void **state)
+{
+	finds(*state, "100.M1", SPOOL_NEW, "100.M1P1Q1.web1,A=1,E=4.2.2,T=5");
+	finds(*state, "101", SPOOL_CUR, "101.M2P1Q1.web1,A=1:2,S");
+}
+
+static void a_whole_id_goes_before_a_longer_one(void **state)
+{
+	finds(*state, "letter", SPOOL_CUR, "letter:2,S");
+	finds(*state, "letter-", SPOOL_NEW, "letter-2");
+}
+
+static void says_when_there_is_none_or_several(void **state)
+{
+	finds_not(*state, "102", "there is no message 102");
+	finds_not(*state, "", "there is no message");
+	finds_not(*state, "100.M1P1Q1.web10", "there is no message");
+	finds_not(*state, "100.", "2 messages");
+	finds_not(*state, "100.", "100.M2P1Q1.web1");
+	finds_not(*state, "10", "3 messages");
+}
+
+static void says_when_two_have_the_same(void **state)
+{
+	struct place *place = *state;
+
+	drop(place, SPOOL_NEW, "letter,P=1");
+	finds_not(place, "letter", "2 messages have the id letter");
+	finds(place, "letter,P=1", SPOOL_NEW, "letter,P=1");
+	finds(place, "letter:2,S", SPOOL_CUR, "letter:2,S");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(by_a_whole_id_or_name, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(by_the_start_of_an_id, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_whole_id_goes_before_a_longer_one, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(says_when_there_is_none_or_several, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(says_when_two_have_the_same, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
