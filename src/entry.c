@@ -1,7 +1,8 @@
-#include <stdio.h>
+#include "entry.h"
+
 #include <string.h>
 
-#include "entry.h"
+#include "decimal.h"
 
 #define FIELDS_MAX ENTRY_NAME_MAX /* each takes its comma */
 #define PID_LIMIT  INT32_MAX
@@ -307,10 +308,9 @@ static void fields_own(struct fields *fields, char key, const char *value, size_
 
 static void fields_own_number(struct fields *fields, char key, int64_t number)
 {
-	char digits[24];
-	int len = snprintf(digits, sizeof digits, "%lld", (long long)number);
+	char digits[DECIMAL_MAX];
 
-	fields_own(fields, key, digits, (size_t)len);
+	fields_own(fields, key, digits, decimal_write((uint64_t)number, 1, digits));
 }
 
 /* Adds the field of KEY unless it is absent; returns whether it was added. */

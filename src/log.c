@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "decimal.h"
 #include "io.h"
 #include "utf8.h"
 
@@ -62,6 +63,13 @@ static void put(struct log *log, const char *bytes, size_t len)
 static void put_string(struct log *log, const char *text)
 {
 	put(log, text, strlen(text));
+}
+
+static void put_number(struct log *log, int64_t number)
+{
+	char digits[DECIMAL_MAX];
+
+	put(log, digits, decimal_write((uint64_t)number, 1, digits));
 }
 
 static void erase_progress(struct log *log)
@@ -135,35 +143,38 @@ void log_text(struct log *log, const char *key, const char *value)
 
 void log_number(struct log *log, const char *key, int64_t value)
 {
-	char text[24];
-
-	(void)snprintf(text, sizeof text, "%" PRId64, value);
 	put_key(log, key);
-	put_string(log, text);
+	put_number(log, value);
 }
 
 void log_tenths(struct log *log, const char *key, int64_t tenths)
 {
-	char text[32];
-
-	(void)snprintf(text, sizeof text, "%" PRId64 ".%" PRId64, tenths / 10, tenths % 10);
 	put_key(log, key);
-	put_string(log, text);
+	put_number(log, tenths / 10);
+	put_string(log, ".");
+	put_number(log, tenths % 10);
 }
 
 /* Without strftime, which looks at /etc/localtime each time. */
-static void put_time(struct log *log)
+static void set_time(struct log *log, time_t now)
 {
-	const time_t now = (time_t)clock_now();
 	struct tm tm;
-	char text[96];
 
 	if (gmtime_r(&now, &tm) == NULL)
 		return;
-	(void)snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900,
-	    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	(void)snprintf(log->time, sizeof log->time, "%04d-%02d-%02dT%02d:%02d:%02dZ",
+	    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	log->second = now;
+}
+
+static void put_time(struct log *log)
+{
+	const time_t now = (time_t)clock_now();
+
+	if (now != log->second)
+		set_time(log, now);
 	put_key(log, "time");
-	put_string(log, text);
+	put_string(log, log->time);
 }
 
 void log_end(struct log *log)

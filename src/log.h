@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 /* As in sd-daemon(3). */
 enum log_level {
@@ -34,6 +35,8 @@ struct log {
 	bool has_progress; /* the last line on the terminal is the progress line */
 	bool muted;	   /* the line begun is not to be shown */
 	int64_t progress_ms;
+	time_t second; /* that time shows */
+	char time[96]; /* "2026-11-22T13:00:00Z" */
 	size_t used;
 	char buf[16384];
 };
@@ -43,6 +46,7 @@ void log_open(struct log *log, bool verbose);
 void log_begin(struct log *log, enum log_level level, const char *event);
 void log_text(struct log *log, const char *key, const char *value);
 void log_text_n(struct log *log, const char *key, const char *value, size_t len);
+/* Neither may be negative. */
 void log_number(struct log *log, const char *key, int64_t value);
 void log_tenths(struct log *log, const char *key, int64_t tenths);
 void log_end(struct log *log);

@@ -1,10 +1,10 @@
 #include "queue.h"
 
 #include <ctype.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "decimal.h"
 
 #define END_BITS   7
 #define TIME_BITS  52 /* microseconds, up to the year 2112 */
@@ -130,17 +130,27 @@ static bool compact(struct queue *queue, const struct entry *entry, struct queue
 	return end_of(item) != 0;
 }
 
+/* Writes MARK and NUMBER; returns what follows them. */
+static char *put_number(char *at, const char *mark, uint64_t number, unsigned width)
+{
+	at = stpcpy(at, mark);
+	return at + decimal_write(number, width, at);
+}
+
 /* The name of ITEM: itself, or written to BUF, which has room for any. */
 static const char *name_of(const struct queue *queue, const struct queue_item *item, char *buf)
 {
 	const uint64_t time = time_of(item);
 	const uint64_t count = item->rest & ((UINT64_C(1) << COUNT_BITS) - 1);
+	char *at = buf;
 
 	if (end_of(item) == 0)
 		return queue->text.bytes + item->rest;
-	(void)snprintf(buf, ENTRY_NAME_MAX + 1,
-	    "%" PRIu64 ".M%06" PRIu64 "P%" PRIu64 "Q%" PRIu64 "%s", time / MILLION, time % MILLION,
-	    item->rest >> COUNT_BITS, count, queue->ends.bytes + queue->end[end_of(item) - 1]);
+	at = put_number(at, "", time / MILLION, 1);
+	at = put_number(at, ".M", time % MILLION, 6);
+	at = put_number(at, "P", item->rest >> COUNT_BITS, 1);
+	at = put_number(at, "Q", count, 1);
+	(void)strcpy(at, queue->ends.bytes + queue->end[end_of(item) - 1]);
 	return buf;
 }
 

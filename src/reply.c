@@ -1,7 +1,8 @@
-#include <stdio.h>
+#include "reply.h"
+
 #include <string.h>
 
-#include "reply.h"
+#include "decimal.h"
 #include "utf8.h"
 
 #define LINES_BROKEN  (REPLY_LINES_MAX + 1) /* marks a parser that has given up */
@@ -108,7 +109,7 @@ static void reply_begin(struct reply *reply, int code, const char *text, size_t 
 	reply->code = code;
 	memcpy(reply->status, text, status);
 	reply->status[status] = '\0';
-	(void)snprintf(reply->text, sizeof reply->text, "%d", code);
+	reply->text[decimal_write((uint64_t)code, 3, reply->text)] = '\0';
 }
 
 /* The text of a further line behind the enhanced status that it repeats. */

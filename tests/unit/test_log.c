@@ -70,13 +70,13 @@ static void a_line_of_fields(void **state)
 	log_begin(log, LOG_LEVEL_WARNING, "failed");
 	log_text(log, "to", "a@example.net");
 	log_text_n(log, "id", "1.M2,A=1", 4);
-	log_number(log, "attempt", -3);
+	log_number(log, "attempt", 3);
 	log_tenths(log, "delay", 1234);
 	log_tenths(log, "zero", 5);
 	log_end(log);
 	log_say(log, LOG_LEVEL_ERROR, "error", "what is wrong");
 	assert_string_equal(written(stage),
-	    "<4>failed to=a@example.net id=1.M2 attempt=-3 delay=123.4 zero=0.5\n"
+	    "<4>failed to=a@example.net id=1.M2 attempt=3 delay=123.4 zero=0.5\n"
 	    "<3>error text=\"what is wrong\"\n");
 }
 
