@@ -34,9 +34,11 @@ CURL_CFLAGS  = $(shell $(PKG_CONFIG) --cflags libcurl)
 CURL_LIBS    = $(shell $(PKG_CONFIG) --libs libcurl)
 CONF_CFLAGS  = $(shell $(PKG_CONFIG) --cflags libconfuse)
 CONF_LIBS    = $(shell $(PKG_CONFIG) --libs libconfuse)
+JSON_CFLAGS  = $(shell $(PKG_CONFIG) --cflags jansson)
+JSON_LIBS    = $(shell $(PKG_CONFIG) --libs jansson)
 CMOCKA_LIBS  = $(shell $(PKG_CONFIG) --libs cmocka)
 
-COMPILE = $(CC) $(NEEDED) $(WARNINGS) $(HARDEN) $(CPPFLAGS) $(CFLAGS) $(CURL_CFLAGS) $(CONF_CFLAGS) -MMD -MP
+COMPILE = $(CC) $(NEEDED) $(WARNINGS) $(HARDEN) $(CPPFLAGS) $(CFLAGS) $(CURL_CFLAGS) $(CONF_CFLAGS) $(JSON_CFLAGS) -MMD -MP
 LINK    = $(CC) $(CFLAGS) $(HARDLINK) $(LDFLAGS)
 
 # libcurl and the thirty libraries behind it cost milliseconds at every start, so what needs them
@@ -70,7 +72,7 @@ $(LIBRARY): $(LIB_OBJECTS)
 
 $(PROGRAM): $(MAIN_OBJECTS) $(LIBRARY)
 	@mkdir -p $(@D)
-	$(LINK) -pie -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib/maildrain' -o $@ $(MAIN_OBJECTS) $(LIBRARY) $(CONF_LIBS)
+	$(LINK) -pie -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib/maildrain' -o $@ $(MAIN_OBJECTS) $(LIBRARY) $(CONF_LIBS) $(JSON_LIBS)
 
 $(MODULE): $(SMTP_OBJECTS) $(LIBRARY)
 	@mkdir -p $(@D)
@@ -78,7 +80,7 @@ $(MODULE): $(SMTP_OBJECTS) $(LIBRARY)
 
 $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) Makefile
 	@mkdir -p $(@D)
-	$(COMPILE) -Itests/unit -o $@ $< $(LDFLAGS) $(LIBRARY) $(CONF_LIBS) $(CMOCKA_LIBS)
+	$(COMPILE) -Itests/unit -o $@ $< $(LDFLAGS) $(LIBRARY) $(CONF_LIBS) $(JSON_LIBS) $(CMOCKA_LIBS)
 
 -include $(wildcard $(BUILD)/obj/*.d $(BUILD)/unit/*.d)
 

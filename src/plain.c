@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "utf8.h"
 
@@ -24,10 +25,25 @@ const char *plain_duration(int64_t seconds, char buf[PLAIN_DURATION_MAX])
 	return buf;
 }
 
+const char *plain_time(int64_t seconds, char buf[PLAIN_TIME_MAX])
+{
+	const time_t time = (time_t)seconds;
+	struct tm parts;
+
+	/* A name may give a time that no calendar has. */
+	if (gmtime_r(&time, &parts) == NULL ||
+	    strftime(buf, PLAIN_TIME_MAX, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0)
+		(void)snprintf(buf, PLAIN_TIME_MAX, "%" PRId64, seconds);
+	return buf;
+}
+
 void plain_text(FILE *out, const char *text)
 {
-	size_t len = strlen(text);
+	plain_text_n(out, text, strlen(text));
+}
 
+void plain_text_n(FILE *out, const char *text, size_t len)
+{
 	while (len > 0) {
 		const size_t shown = utf8_printable_len(text, len);
 		const size_t step = shown > 0 ? shown : 1;
@@ -36,4 +52,29 @@ void plain_text(FILE *out, const char *text)
 		text += step;
 		len -= step;
 	}
+}
+
+/* The bytes at TEXT to write as they are; 0: none, the first is one that is obeyed. */
+static size_t shown_len(const char *text, size_t len)
+{
+	return text[0] == '\n' || text[0] == '\t' ? 1 : utf8_printable_len(text, len);
+}
+
+size_t plain_lines(FILE *out, const char *text, size_t len, bool last)
+{
+	size_t used = 0;
+
+	while (used < len) {
+		const size_t left = len - used;
+		const size_t shown = shown_len(text + used, left);
+
+		if (shown == 0 && !last && left < UTF8_MAX)
+			break;
+		if (shown > 0)
+			(void)fwrite(text + used, 1, shown, out);
+		else if (left == 1 || memcmp(text + used, "\r\n", 2) != 0)
+			(void)fputc('?', out);
+		used += shown > 0 ? shown : 1;
+	}
+	return used;
 }

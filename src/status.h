@@ -10,4 +10,7 @@
 /* Shows them on stdout. 0, or -1 with ERR. */
 int status_show(const struct spool *spool, struct error *err);
 
+/* The same as a JSON object. */
+int status_json(const struct spool *spool, struct error *err);
+
 #endif

@@ -28,6 +28,30 @@ const char *survey_state_name(enum survey_state state)
 	return names[state];
 }
 
+const char *survey_state_key(enum survey_state state)
+{
+	return state == SURVEY_IN_FLIGHT ? "in_flight" : survey_state_name(state);
+}
+
+/* Whether WORD is KEY; a blank or a dash will do for its underline. */
+static bool is_key(const char *word, const char *key)
+{
+	for (; *word != '\0'; word++, key++)
+		if (*word != *key && (*key != '_' || (*word != '-' && *word != ' ')))
+			return false;
+	return *key == '\0';
+}
+
+bool survey_state_parse(const char *word, enum survey_state *state)
+{
+	for (int i = 0; i < SURVEY_STATES; i++) {
+		*state = (enum survey_state)i;
+		if (is_key(word, survey_state_key(*state)))
+			return true;
+	}
+	return false;
+}
+
 static void tally_add(struct survey_tally *tally, const struct entry *entry)
 {
 	const int64_t birth = entry_birth(entry);
@@ -35,6 +59,16 @@ static void tally_add(struct survey_tally *tally, const struct entry *entry)
 	tally->count++;
 	if (birth != -1 && birth < tally->oldest)
 		tally->oldest = birth;
+}
+
+/* The subject of a status "4.x.y". */
+static int subject_of(const struct entry *entry)
+{
+	const char *status = entry->status;
+
+	if (entry_has_class(entry, '4') && status[2] >= '0' && status[2] <= '7' && status[3] == '.')
+		return status[2] - '0';
+	return SURVEY_OTHER;
 }
 
 static int count_one(void *context, const char *name, unsigned char type)
@@ -48,6 +82,8 @@ static int count_one(void *context, const char *name, unsigned char type)
 		return 0;
 	state = survey_state_of(&entry, look->dir, survey->now);
 	tally_add(&survey->state[state], &entry);
+	if (state == SURVEY_DEFERRED)
+		survey->deferred[subject_of(&entry)]++;
 	if (state != SURVEY_WAITING && state != SURVEY_DEFERRED)
 		return 0;
 	if (entry.not_before <= survey->now)

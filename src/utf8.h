@@ -6,6 +6,8 @@
 
 #include <stddef.h>
 
+#define UTF8_MAX 4 /* bytes of a character */
+
 /* The bytes of the character that TEXT[0..LEN) starts with, LEN being 1 or more; 0 for none. */
 size_t utf8_len(const char *text, size_t len);
 

@@ -16,9 +16,9 @@ RELEASES=(trixie trixie-backports unstable)
 MIRROR=${MIRROR:-http://deb.debian.org/debian}
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 PACKAGES=(
-	gcc make pkg-config libc6-dev libcurl4-openssl-dev libconfuse-dev libcmocka-dev
+	gcc make pkg-config libc6-dev libcurl4-openssl-dev libconfuse-dev libjansson-dev libcmocka-dev
 	python3 python3-django python3-pip python3-pytest python3-setuptools python3-wheel
-	python3-aiosmtpd postfix sasl2-bin libsasl2-modules dovecot-imapd openssl strace
+	python3-aiosmtpd python3-pyte postfix sasl2-bin libsasl2-modules dovecot-imapd openssl strace
 	e2fsprogs
 )
 ROOT=$(cd "$(dirname "$0")/.." && pwd)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import select
 import stat
-import struct
 import subprocess
-import termios
 import time
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
 import pytest
 
-from lab import logfmt, measure, net, repo
+from lab import logfmt, measure, net, repo, terminal
 from lab.aiosmtp import AioServer
 from lab.certs import Certs
 from lab.faultactions import Delay
@@ -246,25 +241,6 @@ def test_list_shows_what_can_not_be_sent_and_obeys_no_message(spool: Spool) -> N
 # The progress line
 
 
-def on_a_terminal(argv: List[str], timeout: float = 30) -> str:
-    """Runs ARGV with stderr a terminal; returns what it shows there."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave)
-    os.close(slave)
-    shown = b""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        if select.select([master], [], [], 0.1)[0]:
-            try:
-                shown += os.read(master, 65536)
-            except OSError:
-                break  # the last writer has gone
-    os.close(master)
-    assert process.wait(10) == 0
-    return shown.decode()
-
-
 def test_progress_on_a_terminal(spool: Spool, fault_server: Callable[..., FaultServer]) -> None:
     server = fault_server(
         ehlo=["8BITMIME"], answers={"DOT": lambda _: Delay(0.3), "RCPT": [None, "550 5.1.1 No"]}
@@ -272,7 +248,7 @@ def test_progress_on_a_terminal(spool: Spool, fault_server: Callable[..., FaultS
     spool.write_config({}, url=server.url, tls="none", connections=1)
     for _ in range(4):
         spool.drop(MESSAGE, envelope=TO_B)
-    shown = on_a_terminal(spool.argv("run"))
+    shown = terminal.run(spool.argv("run"))
     assert re.search(r"1 sent, 0 deferred, \d failed, \d to go\r\x1b\[K", shown), shown
     assert "sent id=" not in shown, "results that are well are not shown one by one"
     assert shown.count("failed id=") == 1
@@ -284,7 +260,7 @@ def test_verbose_on_a_terminal(spool: Spool, fault_server: Callable[..., FaultSe
     server = fault_server()
     spool.write_config({}, url=server.url, tls="none", connections=1)
     spool.drop(MESSAGE, envelope=TO_B)
-    assert "sent id=" in on_a_terminal(spool.argv("run", "--verbose"))
+    assert "sent id=" in terminal.run(spool.argv("run", "--verbose"))
 
 
 def test_no_progress_elsewhere(spool: Spool, fault_server: Callable[..., FaultServer]) -> None:

@@ -44,7 +44,7 @@ build_library() {
 build_target() {
 	# shellcheck disable=SC2046,SC2086 # lists of options
 	"$CLANG" -std=c11 -D_GNU_SOURCE -Isrc -I"$HERE" $STRICT $CFLAGS -fsanitize=fuzzer \
-		-o "$OUT/$1" "$HERE/$1.c" "$OUT/obj/libmaildrain.a" $(pkg-config --libs libconfuse)
+		-o "$OUT/$1" "$HERE/$1.c" "$OUT/obj/libmaildrain.a" $(pkg-config --libs libconfuse jansson)
 }
 
 # The number that libFuzzer gives for $1 at the end of the log $2.
