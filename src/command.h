@@ -33,6 +33,7 @@ struct call {
 extern const struct command command_init;
 extern const struct command command_list;
 extern const struct command command_run;
+extern const struct command command_show;
 extern const struct command command_status;
 extern const struct command command_verify;
 

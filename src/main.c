@@ -15,6 +15,7 @@ static const struct command *const commands[] = {
     &command_verify,
     &command_status,
     &command_list,
+    &command_show,
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])

@@ -21,7 +21,7 @@ from lab.spool import Spool, unique_name, unique_of
 
 MESSAGE = b"Subject: hello\n\ntext\n"
 TO_B = ("a@example.com", ["b@example.net"])
-COMMANDS = ("run", "init", "verify", "status", "list")
+COMMANDS = ("run", "init", "verify", "status", "list", "show")
 
 
 def program(*args: str, **options: object) -> "subprocess.CompletedProcess[str]":
@@ -98,10 +98,11 @@ def test_output_that_can_not_be_written(args: List[str]) -> None:
     assert done.returncode == 74 and "output" in done.stderr
 
 
-def test_status_and_list_that_can_not_be_written(spool: Spool) -> None:
-    for command in ("status", "list"):
+def test_status_list_and_show_that_can_not_be_written(spool: Spool) -> None:
+    name = spool.drop(MESSAGE, envelope=TO_B)
+    for command in (["status"], ["list"], ["show", name]):
         with open("/dev/full", "w") as full:
-            done = subprocess.run(spool.argv(command), stdout=full, stderr=subprocess.PIPE)
+            done = subprocess.run(spool.argv(*command), stdout=full, stderr=subprocess.PIPE)
         assert done.returncode == 74
 
 
