@@ -11,6 +11,17 @@ static bool was_answered(const struct message *message)
 	return message->refused_at_mail != 0;
 }
 
+static bool has_null_sender(const struct message *message)
+{
+	return message->envelope.sender[0] == '\0';
+}
+
+/* What counts MESSAGE while it is held. */
+static size_t *counter(struct breaker *breaker, const struct message *message)
+{
+	return has_null_sender(message) ? &breaker->aside : &breaker->count;
+}
+
 static void hold(struct breaker *breaker, struct message *message)
 {
 	struct message **end = &breaker->held;
@@ -19,7 +30,7 @@ static void hold(struct breaker *breaker, struct message *message)
 		end = &(*end)->next;
 	message->next = NULL;
 	*end = message;
-	breaker->count++;
+	++*counter(breaker, message);
 }
 
 enum breaker_advice breaker_see(struct breaker *breaker, struct message *message)
@@ -30,6 +41,12 @@ enum breaker_advice breaker_see(struct breaker *breaker, struct message *message
 	if (breaker->passed || !was_answered(message) || (breaker->tripped && !refused))
 		return BREAKER_RECORD;
 	if (breaker->tripped) {
+		hold(breaker, message);
+		return BREAKER_HOLD;
+	}
+	if (refused && has_null_sender(message)) {
+		if (breaker->aside == BREAKER_LIMIT)
+			return BREAKER_RECORD;
 		hold(breaker, message);
 		return BREAKER_HOLD;
 	}
@@ -51,6 +68,6 @@ struct message *breaker_take(struct breaker *breaker)
 		return NULL;
 	breaker->held = message->next;
 	message->next = NULL;
-	breaker->count--;
+	--*counter(breaker, message);
 	return message;
 }

@@ -6,7 +6,8 @@
  * until another outcome shows that the relay works, or until there are BREAKER_LIMIT of them.
  * Messages still under way then are no different: refused at MAIL FROM they are held too, while
  * any other result counts as what it is. What was refused without a word from the relay (too
- * large for it, say) proves nothing.
+ * large for it, say) proves nothing. Nor does a refusal of the null sender, which is the rule of
+ * many relays: up to BREAKER_LIMIT of these are held beside the others, and not counted.
  */
 #ifndef MAILDRAIN_BREAKER_H
 #define MAILDRAIN_BREAKER_H
@@ -24,6 +25,7 @@ struct breaker {
 	int code;	      /* the reply that all of them got */
 	struct message *held; /* a list in order */
 	size_t count;
+	size_t aside; /* those in held that have the null sender, and are not counted */
 };
 
 enum breaker_advice {

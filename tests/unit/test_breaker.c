@@ -20,6 +20,7 @@ static struct message *answered(struct letter *letter, int code)
 {
 	*letter = (struct letter){.recipient.asked = true};
 	letter->message.verdict = MESSAGE_SETTLED;
+	letter->message.envelope.sender = "s@example.com";
 	letter->message.refused_at_mail = code;
 	letter->message.envelope.recipient = &letter->recipient;
 	letter->message.envelope.count = 1;
@@ -54,6 +55,49 @@ static void assert_holds(struct breaker *breaker, struct letter *letters, size_t
 		assert_ptr_equal(breaker_take(breaker), &letters[i].message);
 	assert_null(breaker_take(breaker));
 	assert_int_equal(breaker->count, 0);
+}
+
+static struct message *refused_null_sender(struct letter *letter)
+{
+	struct message *message = answered(letter, 550);
+
+	message->envelope.sender = "";
+	return message;
+}
+
+/* A rule of the relay against it is no fault of ours: it is recorded in the end. */
+static void the_null_sender_trips_nothing(void **state)
+{
+	struct breaker breaker = {0};
+	struct letter letters[MANY];
+
+	(void)state;
+	for (size_t i = 0; i < MANY; i++)
+		assert_int_equal(breaker_see(&breaker, refused_null_sender(&letters[i])),
+		    i < BREAKER_LIMIT ? BREAKER_HOLD : BREAKER_RECORD);
+	assert_false(breaker.tripped);
+	for (size_t i = 0; i < BREAKER_LIMIT; i++)
+		assert_ptr_equal(breaker_take(&breaker), &letters[i].message);
+	assert_null(breaker_take(&breaker));
+	assert_int_equal(breaker.aside, 0);
+}
+
+/* Where nobody else may send either, it waits with them. */
+static void the_null_sender_waits_with_the_others(void **state)
+{
+	struct breaker breaker = {0};
+	struct letter letters[BREAKER_LIMIT + 1], late;
+
+	(void)state;
+	assert_int_equal(breaker_see(&breaker, refused_null_sender(&letters[0])), BREAKER_HOLD);
+	hold_some(&breaker, letters + 1, BREAKER_LIMIT - 1);
+	assert_int_equal(
+	    breaker_see(&breaker, answered(&letters[BREAKER_LIMIT], 550)), BREAKER_TRIP);
+	assert_int_equal(breaker_see(&breaker, refused_null_sender(&late)), BREAKER_HOLD);
+	for (size_t i = 0; i <= BREAKER_LIMIT; i++)
+		assert_ptr_equal(breaker_take(&breaker), &letters[i].message);
+	assert_ptr_equal(breaker_take(&breaker), &late.message);
+	assert_null(breaker_take(&breaker));
 }
 
 static void success_passes(void **state)
@@ -152,6 +196,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(success_passes),
+	    cmocka_unit_test(the_null_sender_trips_nothing),
+	    cmocka_unit_test(the_null_sender_waits_with_the_others),
 	    cmocka_unit_test(refusals_alike_trip),
 	    cmocka_unit_test(success_gives_back_what_is_held),
 	    cmocka_unit_test(other_codes_pass),
