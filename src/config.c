@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "address.h"
 #include "confparse.h"
 #include "confvalue.h"
 #include "slurp.h"
@@ -19,6 +20,7 @@
 #define TIMEOUT_MAX	3600 /* seconds */
 #define CLAIM_MIN	10   /* seconds */
 #define CLAIM_MAX	86400
+#define NOTIFY_MAX	10000 /* mails in a run or an hour */
 #define COUNT(array)	(sizeof(array) / sizeof(array)[0])
 
 static const char NOT_ABSOLUTE[] = "must be an absolute path, starting with '/'";
@@ -174,6 +176,76 @@ static int fill_sharing(const struct confparse_section *top, struct config *conf
 	return 0;
 }
 
+/* Sets NUMBER to the value of an option, from 1 to MAX; MUST says so. */
+static int fill_number(const struct confparse_section *section, const char *name, int64_t max,
+    const char *must, unsigned *number)
+{
+	int64_t value;
+
+	if (!units_number(cfg_getstr(section->cfg, name), max, &value) || value < 1)
+		return fail_value(section, name, 0, must);
+	*number = (unsigned)value;
+	return 0;
+}
+
+/* Takes over member I of the option notify. */
+static int fill_told(const struct confparse_section *top, unsigned i, struct config_notify *notify)
+{
+	const char *value = cfg_getnstr(top->cfg, "notify", i);
+	char must[160];
+	const char *fault;
+
+	if (strcmp(value, "sender") == 0) {
+		notify->sender = true;
+		return 0;
+	}
+	fault = address_fault(value, strlen(value));
+	if (fault) {
+		(void)snprintf(must, sizeof must,
+		    "must be the word sender or an address, and this is none: %s", fault);
+		return fail_value(top, "notify", i, must);
+	}
+	if (notify->address_count == CONFIG_NOTIFY_MAX)
+		return fail_value(top, "notify", i, "is the 17th address; write 16 at most");
+	notify->address[notify->address_count] = strdup(value);
+	return notify->address[notify->address_count++] ? 0 : confparse_fail_memory(top->parse);
+}
+
+/* The address in From: in ASCII, as there is no other way to write it that all can read. */
+static int fill_notify_from(const struct confparse_section *top, struct config_notify *notify)
+{
+	const char *value = cfg_getstr(top->cfg, "notify_from");
+	const char *fault = value ? address_fault(value, strlen(value)) : NULL;
+	char must[160];
+
+	if (value && !fault && !address_is_ascii(value, strlen(value)))
+		fault = "not in ASCII (a domain: xn--)";
+	(void)snprintf(must, sizeof must, "must be an address: %s", fault ? fault : "");
+	return fault ? fail_value(top, "notify_from", 0, must)
+		     : copy_value(top, "notify_from", &notify->from);
+}
+
+static int fill_notify(const struct confparse_section *top, struct config_notify *notify)
+{
+	static const char NUMBER[] = "must be a number from 1 to 10000, without leading zeros";
+	const char *late = cfg_getstr(top->cfg, "delay_warning");
+	unsigned i;
+
+	notify->address = calloc(CONFIG_NOTIFY_MAX, sizeof *notify->address);
+	if (!notify->address)
+		return confparse_fail_memory(top->parse);
+	for (i = 0; i < cfg_size(top->cfg, "notify"); i++)
+		if (fill_told(top, i, notify))
+			return -1;
+	if (late && (!units_duration(late, &notify->delay_warning) || notify->delay_warning < 1))
+		return fail_value(top, "delay_warning", 0,
+		    "must be a duration of 1s to 36500d, such as \"4h\"; remove it to warn nobody");
+	if (fill_notify_from(top, notify) ||
+	    fill_number(top, "notify_per_run", NOTIFY_MAX, NUMBER, &notify->per_run))
+		return -1;
+	return fill_number(top, "notify_per_hour", NOTIFY_MAX, NUMBER, &notify->per_hour);
+}
+
 static int fill_top(const struct confparse_section *top, struct config *config)
 {
 	if (check_values(top) || fill_spool(top, config) || fill_retry(top, &config->retry))
@@ -182,7 +254,7 @@ static int fill_top(const struct confparse_section *top, struct config *config)
 		return fail_value(top, "keep_sent", 0,
 		    "must be a duration up to 36500d, such as \"12h\" or \"7d\", or \"0\" to "
 		    "remove a message once it is sent");
-	return fill_sharing(top, config);
+	return fill_sharing(top, config) || fill_notify(top, &config->notify) ? -1 : 0;
 }
 
 static int fill_url(
@@ -364,18 +436,12 @@ static int fill_load(const struct confparse_section *section, struct relay_confi
 {
 	static const char *const chunking[] = {"never", "auto", NULL};
 	unsigned chosen = 0;
-	int64_t number;
 
-	if (!units_number(cfg_getstr(section->cfg, "connections"), CONNECTIONS_MAX, &number) ||
-	    number < 1)
-		return fail_value(section, "connections", 0,
-		    "must be a number from 1 to 100, without leading zeros");
-	relay->connections = (unsigned)number;
-	if (!units_number(cfg_getstr(section->cfg, "pipeline"), PIPELINE_MAX, &number) ||
-	    number < 1)
-		return fail_value(section, "pipeline", 0,
-		    "must be a number from 1 to 1000, without leading zeros");
-	relay->pipeline = (unsigned)number;
+	if (fill_number(section, "connections", CONNECTIONS_MAX,
+		"must be a number from 1 to 100, without leading zeros", &relay->connections) ||
+	    fill_number(section, "pipeline", PIPELINE_MAX,
+		"must be a number from 1 to 1000, without leading zeros", &relay->pipeline))
+		return -1;
 	if (choose(section, "chunking", chunking, &chosen))
 		return -1;
 	relay->chunking = chosen == 1;
@@ -444,6 +510,21 @@ int config_load(const char *path, enum config_use use, struct config *config, st
 	return result;
 }
 
+bool config_tells(const struct config *config)
+{
+	return config->notify.sender || config->notify.address_count > 0;
+}
+
+static void free_notify(struct config_notify *notify)
+{
+	size_t i;
+
+	for (i = 0; i < notify->address_count; i++)
+		free(notify->address[i]);
+	free(notify->address);
+	free(notify->from);
+}
+
 static void free_relay(struct relay_config *relay)
 {
 	if (relay->password)
@@ -465,6 +546,7 @@ void config_free(struct config *config)
 	for (i = 0; i < config->relay_count; i++)
 		free_relay(&config->relay[i]);
 	free(config->relay);
+	free_notify(&config->notify);
 	free(config->path);
 	free(config->spool);
 	memset(config, 0, sizeof *config);

@@ -12,6 +12,7 @@
 #include "retry.h"
 
 #define CONFIG_RELAYS_MAX 64
+#define CONFIG_NOTIFY_MAX 16 /* addresses that are told */
 
 enum relay_tls {
 	RELAY_TLS_REQUIRED,	 /* smtps, or STARTTLS or nothing; the certificate is verified */
@@ -48,13 +49,25 @@ struct relay_config {
 	struct relay_timeouts timeout;
 };
 
+/* Who is told that a message has failed or is late, and how often. */
+struct config_notify {
+	bool sender;	/* its envelope sender */
+	char **address; /* and these */
+	size_t address_count;
+	char *from;	  /* in From of what is told; NULL: made from the host's name */
+	unsigned per_run; /* mails that tell, 1 to 10000 */
+	unsigned per_hour;
+	int64_t delay_warning; /* seconds after which a deferred message is late; 0: never */
+};
+
 struct config {
 	char *path;
 	char *spool; /* an absolute path */
 	struct retry retry;
-	int64_t keep_sent;	    /* seconds; 0: a message is removed once it is sent */
-	bool shared_spool;	    /* other runs, on this host or others, drain it too */
-	int64_t claim;		    /* seconds that a claim holds */
+	int64_t keep_sent; /* seconds; 0: a message is removed once it is sent */
+	bool shared_spool; /* other runs, on this host or others, drain it too */
+	int64_t claim;	   /* seconds that a claim holds */
+	struct config_notify notify;
 	struct relay_config *relay; /* in the file's order, at least one with CONFIG_SEND */
 	size_t relay_count;
 };
@@ -69,6 +82,10 @@ enum config_use {
  * file, line and what to do, and CONFIG empty. config_free also clears the passwords in memory.
  */
 int config_load(const char *path, enum config_use use, struct config *config, struct error *err);
+
+/* Whether anybody is to be told of failures. */
+bool config_tells(const struct config *config);
+
 void config_free(struct config *config);
 
 #endif

@@ -8,7 +8,7 @@
 #define PID_LIMIT  INT32_MAX
 
 /* In the order in which they stand in a name. */
-enum key { KEY_A, KEY_C, KEY_E, KEY_O, KEY_P, KEY_T, KEY_X, KEYS, KEY_NONE = KEYS };
+enum key { KEY_A, KEY_C, KEY_D, KEY_E, KEY_N, KEY_O, KEY_P, KEY_T, KEY_X, KEYS, KEY_NONE = KEYS };
 
 /* One "KEY=VALUE", or whatever stands between two commas. */
 struct field {
@@ -128,8 +128,12 @@ static enum key field_key(const struct field *field)
 		return KEY_A;
 	case 'C':
 		return KEY_C;
+	case 'D':
+		return KEY_D;
 	case 'E':
 		return KEY_E;
+	case 'N':
+		return KEY_N;
 	case 'O':
 		return KEY_O;
 	case 'P':
@@ -188,8 +192,14 @@ static enum key field_read(const struct field *field, struct entry *entry)
 	case KEY_C:
 		parsed = read_claim(entry, value, len);
 		break;
+	case KEY_D:
+		parsed = number_parse(value, len, INT64_MAX, &entry->warned);
+		break;
 	case KEY_E:
 		parsed = read_status(entry, value, len);
+		break;
+	case KEY_N:
+		parsed = number_parse(value, len, INT64_MAX, &entry->notify);
 		break;
 	case KEY_O:
 		parsed = number_parse(value, len, INT64_MAX, &entry->offset);
@@ -220,8 +230,14 @@ static void field_clear(struct entry *entry, enum key key)
 		entry->claim = NULL;
 		entry->claim_len = 0;
 		break;
+	case KEY_D:
+		entry->warned = 0;
+		break;
 	case KEY_E:
 		entry->status[0] = '\0';
+		break;
+	case KEY_N:
+		entry->notify = 0;
 		break;
 	case KEY_O:
 		entry->offset = 0;
@@ -322,8 +338,12 @@ static bool fields_own_key(struct fields *fields, const struct entry *entry, enu
 		fields_own_number(fields, 'A', entry->attempts);
 	else if (key == KEY_C && entry->claim)
 		fields_own(fields, 'C', entry->claim, entry->claim_len);
+	else if (key == KEY_D && entry->warned != 0)
+		fields_own_number(fields, 'D', entry->warned);
 	else if (key == KEY_E && entry->status[0] != '\0')
 		fields_own(fields, 'E', entry->status, strlen(entry->status));
+	else if (key == KEY_N && entry->notify != 0)
+		fields_own_number(fields, 'N', entry->notify);
 	else if (key == KEY_O && entry->offset != 0)
 		fields_own_number(fields, 'O', entry->offset);
 	else if (key == KEY_P && entry->priority != ENTRY_PRIORITY_DEFAULT)

@@ -23,11 +23,14 @@
 #define ENTRY_ATTEMPTS_MAX     999999 /* a larger A= does not parse */
 
 struct entry {
-	const char *name;   /* the whole name, NUL-terminated; the caller's */
-	size_t unique_len;  /* UNIQUE is name[0..unique_len) */
-	unsigned attempts;  /* A; 0 when absent */
-	unsigned priority;  /* P, 0 (first) to 9 (last); ENTRY_PRIORITY_DEFAULT when absent */
-	int64_t offset;	    /* O, of a dump: bytes that are imported; 0 when absent */
+	const char *name;  /* the whole name, NUL-terminated; the caller's */
+	size_t unique_len; /* UNIQUE is name[0..unique_len) */
+	unsigned attempts; /* A; 0 when absent */
+	int64_t warned;	   /* D, epoch seconds: a warning of its delay was decided; 0 when absent */
+	int64_t notify;	   /* N, epoch seconds: of what happened then somebody is still to be told;
+			      0 when absent */
+	unsigned priority; /* P, 0 (first) to 9 (last); ENTRY_PRIORITY_DEFAULT when absent */
+	int64_t offset;	   /* O, of a dump: bytes that are imported; 0 when absent */
 	int64_t not_before; /* T, epoch seconds; 0 when absent */
 	int64_t expires;    /* X, epoch seconds; 0 when absent: never */
 	const char *claim;  /* C, HOST-PID; not NUL-terminated; NULL when absent */

@@ -331,13 +331,16 @@ bool queue_add(struct queue *queue, const struct entry *entry)
 	return put_text(queue, entry->name, &item) && keep(queue, &item, strlen(entry->name) + 1);
 }
 
-const char *queue_next(struct queue *queue)
+const char *queue_at(struct queue *queue, size_t i)
 {
-	if (queue->next == queue->count)
-		return NULL;
 	if (!queue->sorted)
 		sort(queue);
-	return name_of(queue, &queue->item[queue->next++], queue->name);
+	return name_of(queue, &queue->item[i], queue->name);
+}
+
+const char *queue_next(struct queue *queue)
+{
+	return queue->next < queue->count ? queue_at(queue, queue->next++) : NULL;
 }
 
 void queue_put_back(struct queue *queue)

@@ -60,6 +60,9 @@ const char *queue_next(struct queue *queue);
 /* The name that queue_next gave last is the next one again. */
 void queue_put_back(struct queue *queue);
 
+/* The name at place I of those that are kept, in order, valid until the next call. */
+const char *queue_at(struct queue *queue, size_t i);
+
 /* How many are left to take. */
 size_t queue_left(const struct queue *queue);
 

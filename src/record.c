@@ -220,12 +220,47 @@ static enum spool_moved settle_sent(
 	return spool_sent(record->spool, entry, false, to, err);
 }
 
-/* A message that failed/ has no room for is deferred: left as it is, each run would try it again.
- */
-static enum spool_moved settle_failed(struct record *record, const struct entry *entry,
+/* What is recorded counts for more than who is told of it. */
+static void log_untold(struct record *record, const struct entry *entry)
+{
+	log_begin(record->log, LOG_LEVEL_WARNING, "untold");
+	log_text(record->log, "file", entry->name);
+	log_text(record->log, "text", "nobody is told of this: its name has no room for N=");
+	log_end(record->log);
+}
+
+/* To failed/, with N when somebody is to be told. */
+static enum spool_moved move_failed(struct record *record, const struct entry *entry, bool tell,
     const char *status, char *to, struct error *err)
 {
-	const enum spool_moved moved = spool_fail(record->spool, entry, status, to, err);
+	struct entry failed = *entry;
+	enum spool_moved moved;
+
+	failed.notify = tell ? clock_now() : 0;
+	moved = spool_fail(record->spool, &failed, status, to, err);
+	if (moved == SPOOL_TOO_LONG && tell) {
+		log_untold(record, entry);
+		return move_failed(record, entry, false, status, to, err);
+	}
+	record->to_tell += tell && moved == SPOOL_MOVED;
+	return moved;
+}
+
+/* Whether a failure or a delay of a message from SENDER is to be told to anybody. */
+static bool is_told(const struct record *record, const char *sender)
+{
+	return config_tells(record->config) && sender[0] != '\0';
+}
+
+/* A message that failed/ has no room for is deferred: left as it is, each run would try it again.
+ */
+static enum spool_moved settle_failed(
+    struct record *record, const struct message *message, char *to, struct error *err)
+{
+	const struct envelope *envelope = &message->envelope;
+	const struct entry *entry = &message->entry;
+	const enum spool_moved moved = move_failed(
+	    record, entry, is_told(record, envelope->sender), failed_status(envelope), to, err);
 
 	if (moved != SPOOL_ERROR) {
 		record->failed++;
@@ -238,22 +273,49 @@ static enum spool_moved settle_failed(struct record *record, const struct entry 
 	    retry_latest(&record->config->retry, clock_now()), to, err);
 }
 
+/* Whether the sender of MESSAGE, which is deferred now, is to be warned that it is late. */
+static bool is_late(const struct record *record, const struct message *message)
+{
+	const int64_t birth = entry_birth(&message->entry);
+	const int64_t allowed = record->config->notify.delay_warning;
+
+	return allowed > 0 && birth != -1 && message->entry.warned == 0 &&
+	       clock_now() - birth > allowed && is_told(record, message->envelope.sender);
+}
+
+static enum spool_moved settle_deferred(
+    struct record *record, const struct message *message, char *to, struct error *err)
+{
+	const struct entry *entry = &message->entry;
+	const char *status = first_status(&message->envelope, RECIPIENT_DEFERRED, "4.0.0");
+	const int64_t next = next_attempt(record, entry);
+	struct entry late = *entry;
+	enum spool_moved moved;
+
+	record->deferred++;
+	if (!is_late(record, message))
+		return spool_defer(record->spool, entry, status, next, to, err);
+	late.notify = late.warned = clock_now();
+	moved = spool_defer(record->spool, &late, status, next, to, err);
+	if (moved == SPOOL_TOO_LONG) {
+		log_untold(record, entry);
+		return spool_defer(record->spool, entry, status, next, to, err);
+	}
+	record->to_tell += moved == SPOOL_MOVED;
+	return moved;
+}
+
 static enum spool_moved move(
     struct record *record, const struct message *message, char *to, struct error *err)
 {
 	const struct envelope *envelope = &message->envelope;
-	const struct entry *entry = &message->entry;
 
-	if (envelope_count(envelope, RECIPIENT_DEFERRED) > 0) {
-		record->deferred++;
-		return spool_defer(record->spool, entry,
-		    first_status(envelope, RECIPIENT_DEFERRED, "4.0.0"),
-		    next_attempt(record, entry), to, err);
-	}
+	if (envelope_count(envelope, RECIPIENT_DEFERRED) > 0)
+		return settle_deferred(record, message, to, err);
 	if (envelope_count(envelope, RECIPIENT_FAILED) > 0)
-		return settle_failed(record, entry, failed_status(envelope), to, err);
+		return settle_failed(record, message, to, err);
 	record->sent++;
-	return settle_sent(record, entry, to, err);
+	return settle_sent(record, &message->entry, to, err);
 }
 
 void record_vanished(struct record *record, const struct entry *entry)
@@ -321,7 +383,8 @@ enum spool_moved record_unsendable(struct record *record, const struct entry *en
     const char *status, const char *text, struct error *err)
 {
 	char to[ENTRY_NAME_MAX + 1];
-	const enum spool_moved moved = spool_fail(record->spool, entry, status, to, err);
+	const enum spool_moved moved =
+	    move_failed(record, entry, config_tells(record->config), status, to, err);
 
 	if (moved != SPOOL_MOVED)
 		return moved;

@@ -19,6 +19,7 @@ struct record {
 	size_t sent; /* messages, in this run */
 	size_t deferred;
 	size_t failed;
+	size_t to_tell; /* of the failed and deferred ones, those that somebody is to be told of */
 	bool unwritten; /* a partial result could not be written into its file */
 	size_t unmoved; /* of the sent ones, those that wait in new/ for their move to cur/ */
 };

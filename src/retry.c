@@ -26,3 +26,11 @@ int64_t retry_next(const struct retry *retry, unsigned attempts, int64_t now, ui
 	spread = delay / 10;
 	return now + delay - spread + random % (2 * spread + 1);
 }
+
+int64_t retry_last(const struct retry *retry, unsigned attempts, int64_t next)
+{
+	/* A name may say anything: what is that far ahead is told as it stands. */
+	for (size_t i = attempts; i < retry->count && next < INT64_MAX / 2; i++)
+		next += retry->delay[i];
+	return next;
+}

@@ -27,4 +27,10 @@ int64_t retry_latest(const struct retry *retry, int64_t now);
  */
 int64_t retry_next(const struct retry *retry, unsigned attempts, int64_t now, uint32_t random);
 
+/*
+ * When a message with ATTEMPTS attempts (not exhausted), of which the next is at NEXT, has its last
+ * one, as far as it can be known now.
+ */
+int64_t retry_last(const struct retry *retry, unsigned attempts, int64_t next);
+
 #endif

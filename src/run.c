@@ -11,6 +11,7 @@
 #include "claims.h"
 #include "clock.h"
 #include "import.h"
+#include "notify.h"
 #include "record.h"
 #include "scan.h"
 #include "spool.h"
@@ -20,7 +21,7 @@
 #define WAIT_MS	       1000
 #define SCAN_PAUSE_MS  1000 /* between two looks for newcomers while there is still mail to send */
 #define SCAN_SHARE     20   /* and at least so many times what such a look takes */
-#define PURGE_INTERVAL 600  /* seconds between purges when nothing is sent */
+#define PURGE_INTERVAL 600  /* seconds between such rounds when nothing is sent */
 
 struct run {
 	const struct config *config;
@@ -471,13 +472,28 @@ static void prepare_spool(struct run *run)
 		trouble_note(&run->trouble);
 }
 
-/* Where much is kept, reading cur/ costs more than an empty run: not each minute for nothing. */
+/* Where much is kept, reading cur/ or failed/ costs more than an empty run: not each minute for
+ * nothing. */
+static bool is_round_due(int64_t now)
+{
+	return now % PURGE_INTERVAL < 60;
+}
+
+/* What this run has decided; now and then also what an earlier one has left. */
+static void notify(struct run *run, int64_t since)
+{
+	if (run->trouble.stop || stop_asked != 0)
+		return;
+	if (run->record.to_tell > 0 || is_round_due(clock_now()))
+		notify_all(run->config, &run->spool, run->log, &run->trouble, since);
+}
+
 static void purge(struct run *run)
 {
 	const int64_t now = clock_now();
 	size_t removed;
 
-	if (results(run) == 0 && now % PURGE_INTERVAL >= 60)
+	if (results(run) == 0 && !is_round_due(now))
 		return;
 	if (spool_purge(&run->spool, now - run->config->keep_sent, &removed, &run->trouble.err) ==
 	    -1)
@@ -514,6 +530,7 @@ static void log_summary(struct run *run, int64_t started_ms)
 static int run_locked(struct run *run)
 {
 	const int64_t started_ms = clock_monotonic();
+	const int64_t since = clock_now();
 	int status = EX_OK;
 
 	catch_signals();
@@ -522,6 +539,7 @@ static int run_locked(struct run *run)
 	read_spool(run);
 	if (may_claim(run) && queue_left(&run->scan.queue) > 0)
 		status = drain_all(run);
+	notify(run, since);
 	if (spool_sync_last(&run->spool, &run->trouble.err) == -1)
 		trouble_stop(&run->trouble);
 	if (!run->trouble.stop)

@@ -483,6 +483,8 @@ enum spool_moved spool_restart(
 	struct entry changed = *entry;
 
 	changed.status[0] = '\0';
+	changed.notify = 0;
+	changed.warned = 0;
 	return move_message(spool, entry, SPOOL_NEW, &changed, to, err);
 }
 
@@ -506,6 +508,8 @@ static struct entry through(const struct entry *entry, const char *status)
 	drop_claim(&changed);
 	changed.priority = ENTRY_PRIORITY_DEFAULT;
 	changed.expires = 0;
+	changed.notify = 0;
+	changed.warned = 0;
 	(void)snprintf(changed.status, sizeof changed.status, "%s", status);
 	return changed;
 }
@@ -542,8 +546,20 @@ enum spool_moved spool_fail(
 {
 	struct entry changed = through(entry, status);
 
+	changed.notify = entry->notify;
 	result_recorded(spool, SPOOL_FAILED);
 	return move_message(spool, entry, SPOOL_FAILED, &changed, to, err);
+}
+
+enum spool_moved spool_told(
+    struct spool *spool, enum spool_dir dir, const struct entry *entry, char *to, struct error *err)
+{
+	const int fd = spool->dir[dir];
+	struct entry changed = *entry;
+
+	changed.notify = 0;
+	result_recorded(spool, dir);
+	return move(spool, fd, entry, fd, &changed, to, err);
 }
 
 /* ---- new files ---- */

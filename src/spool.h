@@ -141,11 +141,11 @@ enum spool_moved spool_draft_replace(
  * claim    A is counted up, C is set to this host and process, T to UNTIL
  * renew    a claim of this run, to T=UNTIL
  * release  undoes a claim: back to waiting, with the attempt taken back when CHARGED is false
- * restart  drops E: a claimed message that a person has put back is as good as fresh
- * defer    E=STATUS, T=NOT_BEFORE
+ * restart  drops D, E and N: a claimed message that a person has put back is as good as fresh
+ * defer    E=STATUS, T=NOT_BEFORE; D and N as ENTRY has them
  * sent     to cur/ with flag S, or removed when KEEP is false
  * mark     E=2.0.0: it is sent, and only the move to cur/ is missing
- * fail     to failed/ with E=STATUS
+ * fail     to failed/ with E=STATUS; N as ENTRY has it
  */
 enum spool_moved spool_claim(
     struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err);
@@ -162,6 +162,10 @@ enum spool_moved spool_sent(
 enum spool_moved spool_mark_sent(
     struct spool *spool, const struct entry *entry, char *to, struct error *err);
 enum spool_moved spool_fail(struct spool *spool, const struct entry *entry, const char *status,
+    char *to, struct error *err);
+
+/* Somebody has been told of what became of ENTRY, which stands in DIR: drops N. TO as above. */
+enum spool_moved spool_told(struct spool *spool, enum spool_dir dir, const struct entry *entry,
     char *to, struct error *err);
 
 /*

@@ -19,7 +19,7 @@ static void check_same(const struct entry *a, const struct entry *b)
 	assert(a->unique_len == b->unique_len && memcmp(a->name, b->name, a->unique_len) == 0);
 	assert(a->attempts == b->attempts && a->priority == b->priority);
 	assert(a->not_before == b->not_before && a->expires == b->expires);
-	assert(a->offset == b->offset);
+	assert(a->offset == b->offset && a->notify == b->notify && a->warned == b->warned);
 	assert(a->claim_len == b->claim_len && (a->claim == NULL) == (b->claim == NULL));
 	assert(a->claim == NULL || memcmp(a->claim, b->claim, a->claim_len) == 0);
 	assert(strcmp(a->status, b->status) == 0);
@@ -52,7 +52,7 @@ static size_t count_field(const char *name, const char *field)
 
 static bool is_ours(const char *field)
 {
-	return *field != '\0' && strchr("ACEOPTX", *field) != NULL && field[1] == '=';
+	return *field != '\0' && strchr("ACDENOPTX", *field) != NULL && field[1] == '=';
 }
 
 /* What AFTER is made of: each field of BEFORE that is not ours is kept, and keys are in order. */
@@ -121,6 +121,8 @@ static void check_change(const struct entry *entry, const char *claim, const cha
 	changed.not_before = INT64_C(1763795000);
 	changed.expires = INT64_MAX;
 	changed.offset = 4711;
+	changed.notify = INT64_C(1763795001);
+	changed.warned = INT64_C(1763795002);
 	changed.priority = 1;
 	changed.flags = "S";
 	(void)strcpy(changed.status, status);
@@ -160,6 +162,7 @@ static void check_name(const char *name)
 		return;
 	assert(entry.unique_len == field_len(name) && entry.priority <= 9);
 	assert(entry.attempts <= ENTRY_ATTEMPTS_MAX && entry.not_before >= 0 && entry.expires >= 0);
+	assert(entry.notify >= 0 && entry.warned >= 0);
 	assert(entry.offset >= 0);
 	assert(entry_birth(&entry) >= -1);
 	assert(!entry_claimed_by_host(&entry, "web1", &pid) || pid > 0);

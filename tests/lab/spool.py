@@ -86,11 +86,12 @@ class Spool:
         relays: Optional[Mapping[str, Mapping[str, Value]]] = None,
         **relay: Value,
     ) -> Path:
-        """Writes maildrain.conf: OPTIONS of the top level, RELAY as relay "main", then RELAYS."""
+        """Writes maildrain.conf: OPTIONS of the top level, RELAY as relay "main", then RELAYS.
+        Nobody is told of failures unless OPTIONS has another "notify"."""
         sections: Dict[str, Mapping[str, Value]] = {"main": relay} if relay else {}
         sections.update(relays or {})
         return self.write_config_text(
-            config_text({"spool": self.path, **(options or {})}, sections)
+            config_text({"spool": self.path, "notify": [], **(options or {})}, sections)
         )
 
     def write_config_text(self, text: Union[str, bytes]) -> Path:

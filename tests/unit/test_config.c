@@ -125,6 +125,13 @@ static void test_defaults(void **state)
 	assert_int_equal(config.retry.count, 8);
 	assert_memory_equal(config.retry.delay, delays, sizeof delays);
 	assert_int_equal(config.keep_sent, 7 * 86400);
+	assert_true(config.notify.sender);
+	assert_int_equal(config.notify.address_count, 0);
+	assert_null(config.notify.from);
+	assert_int_equal(config.notify.per_run, 10);
+	assert_int_equal(config.notify.per_hour, 20);
+	assert_int_equal(config.notify.delay_warning, 0);
+	assert_true(config_tells(&config));
 	assert_int_equal(config.relay_count, 1);
 	relay = config.relay;
 	assert_string_equal(relay->name, "main");
@@ -265,6 +272,58 @@ static void test_top_values(void **state)
 	refuses(state, "retry = {1m,\n 5}", 1, "retry = \"5\"");
 	refuses(state, "keep_sent = 7", 1, "keep_sent = \"7\"");
 	refuses(state, "keep_sent = -1d", 1, "must be a duration");
+}
+
+static void test_notify(void **state)
+{
+	struct config config;
+
+	load(*state,
+	    "notify = {\"a@x\", sender, \"\xc3\xa4@x\"} notify_from = \"m@x\" notify_per_run = 1\n"
+	    "notify_per_hour = 10000 delay_warning = 1s\n",
+	    CONFIG_INSPECT, &config);
+	assert_true(config.notify.sender);
+	assert_int_equal(config.notify.address_count, 2);
+	assert_string_equal(config.notify.address[0], "a@x");
+	assert_string_equal(config.notify.address[1], "\xc3\xa4@x");
+	assert_string_equal(config.notify.from, "m@x");
+	assert_int_equal(config.notify.per_run, 1);
+	assert_int_equal(config.notify.per_hour, 10000);
+	assert_int_equal(config.notify.delay_warning, 1);
+	config_free(&config);
+	is_empty(&config);
+	load(*state, "notify = {}\n", CONFIG_INSPECT, &config);
+	assert_false(config_tells(&config));
+	config_free(&config);
+	load(*state, "notify = {\"a@x\"}\n", CONFIG_INSPECT, &config);
+	assert_false(config.notify.sender);
+	assert_true(config_tells(&config));
+	config_free(&config);
+	refuses(state, "\nnotify = {sendr}", 2, "notify = \"sendr\": must be the word sender");
+	refuses(state, "notify = {sender, \"a b@x\"}", 1, "notify = \"a b@x\"");
+	refuses(state, "notify = {\"\"}", 1, "empty");
+	refuses(state, "notify_from = \"a\"", 1, "must be an address");
+	refuses(state, "notify_from = \"\xc3\xa4@x\"", 1, "ASCII");
+	refuses(state, "notify_per_run = 0", 1, "1 to 10000");
+	refuses(state, "notify_per_run = 10001", 1, "1 to 10000");
+	refuses(state, "notify_per_hour = 010", 1, "1 to 10000");
+	refuses(state, "delay_warning = 0", 1, "remove it");
+	refuses(state, "delay_warning = 4", 1, "must be a duration");
+}
+
+static void test_notify_limit(void **state)
+{
+	char text[512] = "notify = {sender";
+	struct config config;
+
+	for (int i = 0; i < CONFIG_NOTIFY_MAX; i++)
+		(void)sprintf(text + strlen(text), ",\"a%d@x\"", i);
+	strcat(text, "}");
+	load(*state, text, CONFIG_INSPECT, &config);
+	assert_int_equal(config.notify.address_count, CONFIG_NOTIFY_MAX);
+	config_free(&config);
+	strcpy(strchr(text, '}'), ",\"b@x\"}");
+	refuses(state, text, 1, "17th");
 }
 
 static void test_retry_limit(void **state)
@@ -585,6 +644,8 @@ int main(void)
 	    TEST(test_unknown),
 	    TEST(test_libconfuse_errors),
 	    TEST(test_top_values),
+	    TEST(test_notify),
+	    TEST(test_notify_limit),
 	    TEST(test_retry_limit),
 	    TEST(test_relay_limit),
 	    TEST(test_relay_values),

@@ -50,6 +50,8 @@ static void bare_name(void **state)
 	assert_int_equal(entry.priority, ENTRY_PRIORITY_DEFAULT);
 	assert_int_equal(entry.not_before, 0);
 	assert_int_equal(entry.expires, 0);
+	assert_int_equal(entry.notify, 0);
+	assert_int_equal(entry.warned, 0);
 	assert_null(entry.claim);
 	assert_string_equal(entry.status, "");
 	assert_null(entry.flags);
@@ -58,7 +60,8 @@ static void bare_name(void **state)
 static void every_field(void **state)
 {
 	const char name[] =
-	    "letter.eml,A=3,C=web-1-4242,E=4.4.2,P=1,T=1763790600,X=1763795000:2,FS";
+	    "letter.eml,A=3,C=web-1-4242,D=1763790500,E=4.4.2,N=1763790501,P=1,T=1763790600,"
+	    "X=1763795000:2,FS";
 	struct entry entry = parse(name);
 
 	(void)state;
@@ -67,6 +70,8 @@ static void every_field(void **state)
 	assert_int_equal(entry.priority, 1);
 	assert_int_equal(entry.not_before, 1763790600);
 	assert_int_equal(entry.expires, 1763795000);
+	assert_int_equal(entry.warned, 1763790500);
+	assert_int_equal(entry.notify, 1763790501);
 	assert_int_equal(entry.claim_len, strlen("web-1-4242"));
 	assert_memory_equal(entry.claim, "web-1-4242", entry.claim_len);
 	assert_string_equal(entry.status, "4.4.2");
@@ -94,8 +99,8 @@ static void values_that_mean_nothing_are_kept(void **state)
 	    "A=18446744073709551617", "E=3.0.0", "E=4.0", "E=4.1.2.3", "E=5.1.1x", "E=5.1.1234",
 	    "E=5.1234.1", "E=4..1", "E=.4.1", "E=4.1x1", "E=4x1.1", "E=4.1.", "A12", "T5", "T=-1",
 	    "T=9223372036854775808", "T=1e9", "P=12", "P=-1", "P=", "X=", "X=x", "C=", "C=web1",
-	    "C=web1-", "C=-4242", "C=web1-0", "C=web1-2147483648", "C=web1-12a", "S=123", "foo", "",
-	    "=", "=1", "AA=1", "a=1"};
+	    "C=web1-", "C=-4242", "C=web1-0", "C=web1-2147483648", "C=web1-12a", "D=", "D=x",
+	    "N=-1", "N=9223372036854775808", "S=123", "foo", "", "=", "=1", "AA=1", "a=1"};
 	char name[64];
 
 	(void)state;
@@ -107,6 +112,7 @@ static void values_that_mean_nothing_are_kept(void **state)
 		assert_int_equal(entry.attempts, 0);
 		assert_int_equal(entry.priority, ENTRY_PRIORITY_DEFAULT);
 		assert_int_equal(entry.not_before + entry.expires, 0);
+		assert_int_equal(entry.notify + entry.warned, 0);
 		assert_null(entry.claim);
 		assert_string_equal(entry.status, "");
 		check_format(&entry, name);

@@ -258,6 +258,22 @@ static void what_is_kept_comes_before_what_is_forgotten(void **state)
 	queue_free(&queue);
 }
 
+static void a_name_can_be_asked_for_by_its_place(void **state)
+{
+	struct queue queue = {0};
+
+	(void)state;
+	offer(&queue, "3.h");
+	offer(&queue, "1.h,A=1");
+	offer(&queue, "2.h");
+	assert_string_equal(queue_at(&queue, 2), "1.h,A=1");
+	assert_string_equal(queue_at(&queue, 0), "2.h");
+	assert_string_equal(queue_next(&queue), "2.h");
+	assert_string_equal(queue_at(&queue, 0), "2.h");
+	assert_string_equal(queue_next(&queue), "3.h");
+	queue_free(&queue);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,6 +285,7 @@ int main(void)
 	    cmocka_unit_test(long_names_are_bounded_by_bytes),
 	    cmocka_unit_test(gives_each_name_as_it_was),
 	    cmocka_unit_test(names_of_many_hosts_stay_apart),
+	    cmocka_unit_test(a_name_can_be_asked_for_by_its_place),
 	    cmocka_unit_test(what_is_kept_comes_before_what_is_forgotten),
 	    cmocka_unit_test(a_reset_of_a_password_passes_any_backlog),
 	};

@@ -72,6 +72,18 @@ static void short_delays_and_large_numbers(void **state)
 	assert_in_range(retry_next(&schedule, 1, NOW, UINT32_MAX), NOW + 54, NOW + 66);
 }
 
+static void the_last_attempt_follows_all_delays(void **state)
+{
+	const struct retry retry = {{1, 20, 300}, 3};
+
+	(void)state;
+	assert_int_equal(retry_last(&retry, 1, NOW), NOW + 320);
+	assert_int_equal(retry_last(&retry, 2, NOW), NOW + 300);
+	assert_int_equal(retry_last(&retry, 3, NOW), NOW);
+	assert_int_equal(retry_last(&retry, 99, NOW), NOW);
+	assert_int_equal(retry_last(&retry, 1, INT64_MAX), INT64_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -79,6 +91,7 @@ int main(void)
 	    cmocka_unit_test(spread_reaches_both_ends),
 	    cmocka_unit_test(spread_is_even),
 	    cmocka_unit_test(short_delays_and_large_numbers),
+	    cmocka_unit_test(the_last_attempt_follows_all_delays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,6 +198,45 @@ static void each_state_has_its_name(void **state)
 	assert_int_equal(count_in(place, SPOOL_CUR), 1);
 }
 
+/* What is to be told of stays in the name until it is told, or until nobody needs to know. */
+static void what_is_to_be_told_goes_with_the_state(void **state)
+{
+	static const char name[] = "1.h,A=2,C=host-7,D=8,E=4.0.0,N=9,T=10";
+	struct place *place = *state;
+	const struct entry entry = parse(name);
+	struct spool *spool = &place->spool;
+	struct entry late, failed;
+	char to[ENTRY_NAME_MAX + 1];
+	char told[ENTRY_NAME_MAX + 1];
+
+	put(place, SPOOL_NEW, name);
+	assert_int_equal(spool_release(spool, &entry, true, to, &place->err), SPOOL_MOVED);
+	assert_string_equal(to, "1.h,A=2,D=8,E=4.0.0,N=9");
+	put(place, SPOOL_NEW, name);
+	assert_int_equal(spool_restart(spool, &entry, to, &place->err), SPOOL_MOVED);
+	assert_string_equal(to, "1.h,A=2,C=host-7,T=10");
+	put(place, SPOOL_NEW, name);
+	assert_int_equal(spool_sent(spool, &entry, true, to, &place->err), SPOOL_MOVED);
+	assert_string_equal(to, "1.h,A=2:2,S");
+	put(place, SPOOL_NEW, name);
+	assert_int_equal(spool_mark_sent(spool, &entry, to, &place->err), SPOOL_MOVED);
+	assert_string_equal(to, "1.h,A=2,E=2.0.0");
+	put(place, SPOOL_NEW, name);
+	assert_int_equal(spool_defer(spool, &entry, "4.2.1", 77, to, &place->err), SPOOL_MOVED);
+	assert_string_equal(to, "1.h,A=2,D=8,E=4.2.1,N=9,T=77");
+	late = parse(to);
+	assert_int_equal(spool_told(spool, SPOOL_NEW, &late, told, &place->err), SPOOL_MOVED);
+	assert_string_equal(told, "1.h,A=2,D=8,E=4.2.1,T=77");
+	put(place, SPOOL_NEW, name);
+	assert_int_equal(spool_fail(spool, &entry, "5.1.1", to, &place->err), SPOOL_MOVED);
+	assert_string_equal(to, "1.h,A=2,E=5.1.1,N=9");
+	failed = parse(to);
+	assert_int_equal(spool_told(spool, SPOOL_FAILED, &failed, told, &place->err), SPOOL_MOVED);
+	assert_string_equal(told, "1.h,A=2,E=5.1.1");
+	assert_true(is_there(place, SPOOL_FAILED, told));
+	assert_int_equal(spool_told(spool, SPOOL_FAILED, &failed, told, &place->err), SPOOL_GONE);
+}
+
 static void who_comes_too_late_is_told(void **state)
 {
 	struct place *place = *state;
@@ -756,6 +795,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    IN_SPOOL(claims_count_lock_and_time),
 	    IN_SPOOL(each_state_has_its_name),
+	    IN_SPOOL(what_is_to_be_told_goes_with_the_state),
 	    IN_SPOOL(who_comes_too_late_is_told),
 	    IN_SPOOL(nothing_is_overwritten),
 	    IN_SPOOL(a_full_name_is_told),
