@@ -12,6 +12,7 @@ crash and from who is still to be served by the files in new/; any other repeat 
 from __future__ import annotations
 
 import random
+import re
 import signal
 import tempfile
 from collections import Counter
@@ -20,10 +21,11 @@ from pathlib import Path
 from typing import Iterator, List, Sequence, Tuple
 
 from lab import measure
+from lab.spool import fields_of
 
 from .inject import TIMEOUT, Place, Writers, can_inject, check_reached, have_django
 from .inject import in_memory, in_parallel, letters_in, merge, places, sample
-from .load import EHLO, Key, Load
+from .load import EHLO, SENDER, Key, Load, text
 from .report import Row
 
 SHORT_SPREAD = 12  # places in the short form, besides those below
@@ -156,6 +158,69 @@ def _twice(scratch: Path, short: bool, way: Way) -> Row:
     return row
 
 
+def _tell(directory: str) -> Load:
+    """A relay that refuses what SENDER sends, and a message to be told of: nothing else."""
+    load = Load(Path(directory), answers={"RCPT": {SENDER: None, "*": "550 5.1.1 Unknown"}})
+    load.server.__enter__()
+    load.aim(notify=["sender"])
+    _drop_refused(load, "first")
+    return load
+
+
+def _drop_refused(load: Load, case: str) -> None:
+    load.spool.drop(text(case), envelope=(SENDER, [f"{case}@example.net"]))
+
+
+def _reports(load: Load, case: str) -> List[bytes]:
+    """Those about CASE that the relay has taken, one for each that is another mail."""
+    about = f"; {case}@example.net".encode()
+    taken = [m.data for m in load.server.messages if m.sender == "" and about in m.data]
+    ids = {re.search(rb"^Message-ID: (.*)$", data, re.MULTILINE) for data in taken}
+    return sorted({found[1] for found in ids if found})
+
+
+def _told_case(scratch: Path, place: Place) -> Row:
+    """Killed at PLACE; what is left is told by the next run that has something to tell."""
+    row = Row("")
+    with tempfile.TemporaryDirectory(dir=scratch) as directory:
+        load = _tell(directory)
+        try:
+            if not _run(load, place):
+                return row
+            load.make_due()
+            load.spool.run()
+            _drop_refused(load, "second")
+            for _ in range(3):
+                load.make_due()
+                load.spool.run()
+            told = [len(_reports(load, case)) for case in ("first", "second")]
+            left = load.spool.ls()
+            failed = [fields_of(name).keys() for name in left["failed"]]
+            row.add(told.count(0), 0, len(left["new"]))
+            if told != [1, 1] or failed != [{"A", "E"}] * 2:
+                row.problems.append(f"{place}: told {told} times, left {left}")
+        finally:
+            load.server.stop()
+    return row
+
+
+def _told(scratch: Path, short: bool) -> Row:
+    """A message fails and its sender is to be told: of each failure there is one mail."""
+    with tempfile.TemporaryDirectory(dir=scratch) as directory:
+        load = _tell(directory)
+        try:
+            found = places(measure.trace(load.spool.argv("run")).text)
+        finally:
+            load.server.stop()
+    chosen = sample(found, SHORT_SPREAD, CHANGING) if short else found
+    row = Row("killed at each system call, a failure to be told")
+    if short:
+        row.fault = "killed at a sample of calls, a failure to be told"
+    in_parallel(row, lambda place: _told_case(scratch, place), chosen)
+    check_reached(row, len(chosen))
+    return row
+
+
 def _django(scratch: Path, short: bool, module: str) -> Row:
     """The backend, from just before its first message on; a leftover in tmp/ is what sweeping is
     for."""
@@ -187,6 +252,7 @@ def _rows(short: bool, scratch: Path) -> Iterator[Row]:
     for way in (ONE, FOUR, CHUNKING):
         yield _once(scratch, short, way)
         yield _twice(scratch, short, way)
+    yield _told(scratch, short)
     if have_django("crash"):
         for module in ("filebased", "bulk"):
             yield _django(scratch, short, module)
