@@ -5,43 +5,16 @@
 #include <strings.h>
 
 #include "address.h"
+#include "header.h"
 
-static const char BLOCK_PREFIX[] = "X-Maildrain-";
-
-struct line {
-	const char *text;
-	size_t len;  /* without its end */
-	size_t next; /* offset of what follows its end */
-};
-
-/* The line at OFFSET; a CR, an LF or both end it, as body_encode sees them. */
-static struct line line_at(const char *head, size_t len, size_t offset)
-{
-	struct line line = {.text = head + offset};
-	size_t end = offset;
-
-	while (end < len && head[end] != '\n' && head[end] != '\r')
-		end++;
-	line.len = end - offset;
-	if (end < len && head[end] == '\r')
-		end++;
-	if (end < len && head[end] == '\n')
-		end++;
-	line.next = end;
-	return line;
-}
-
-static bool is_folded(const char *head, size_t len, size_t offset)
-{
-	return offset < len && (head[offset] == ' ' || head[offset] == '\t');
-}
+static const char BLOCK_PREFIX[] = ENVELOPE_PREFIX;
 
 size_t envelope_head_len(const char *head, size_t len)
 {
 	size_t offset = 0;
 
 	while (offset < len) {
-		struct line line = line_at(head, len, offset);
+		struct header_line line = header_line_at(head, len, offset);
 
 		/* A CR at the very end may be half of a CRLF: wait for more. */
 		if (line.next == len && (line.next == offset + line.len || head[len - 1] == '\r'))
@@ -51,45 +24,6 @@ size_t envelope_head_len(const char *head, size_t len)
 		offset = line.next;
 	}
 	return 0;
-}
-
-/*
- * The length of the field name that LINE, or a whole field, starts with (RFC 5322 section 2.2), or
- * 0. White space before the colon is obsolete, folded it is not even that; but who takes it for a
- * name must not find Bcc there.
- */
-static size_t field_name_len(const struct line *line)
-{
-	size_t n = 0;
-	size_t colon;
-
-	while (n < line->len && line->text[n] > 32 && line->text[n] < 127 && line->text[n] != ':')
-		n++;
-	for (colon = n; colon < line->len; colon++)
-		if (strchr(" \t\r\n", line->text[colon]) == NULL || line->text[colon] == '\0')
-			break;
-	return colon < line->len && line->text[colon] == ':' ? n : 0;
-}
-
-static bool field_is(const struct line *line, const char *name)
-{
-	size_t n = field_name_len(line);
-
-	return n == strlen(name) && strncasecmp(line->text, name, n) == 0;
-}
-
-/* The field that starts at OFFSET with its folded lines; LINE.next is behind them. */
-static struct line field_at(const char *head, size_t len, size_t offset)
-{
-	struct line field = line_at(head, len, offset);
-
-	while (field.len > 0 && is_folded(head, len, field.next)) {
-		struct line more = line_at(head, len, field.next);
-
-		field.len = (size_t)(more.text + more.len - field.text);
-		field.next = more.next;
-	}
-	return field;
 }
 
 /* Makes room for one recipient more. */
@@ -173,7 +107,7 @@ struct path {
 };
 
 /* Splits "<ADDRESS> WORDS" at the first ">"; false when VALUE has no such form. */
-static bool split_path(const struct line *value, struct path *path)
+static bool split_path(const struct header_line *value, struct path *path)
 {
 	const char *end = value->text + value->len;
 	const char *close;
@@ -211,7 +145,7 @@ static int block_recipient(struct envelope *envelope, enum recipient_state state
 
 /* What a line of the block says: KEY is "To", "From" … */
 static int block_field(struct envelope *envelope, const char *key, size_t key_len,
-    const struct line *value, struct envelope_fault *fault)
+    const struct header_line *value, struct envelope_fault *fault)
 {
 	static const struct {
 		const char *key;
@@ -245,9 +179,9 @@ static int parse_block(
 	size_t offset = 0;
 
 	while (offset < len) {
-		struct line line = line_at(head, len, offset);
+		struct header_line line = header_line_at(head, len, offset);
 		const char *colon;
-		struct line value;
+		struct header_line value;
 
 		if (line.len < prefix_len || strncasecmp(line.text, BLOCK_PREFIX, prefix_len) != 0)
 			break;
@@ -269,17 +203,20 @@ static int parse_block(
 	return 0;
 }
 
-static int add_recipient(void *context, const char *addr, size_t len)
+bool envelope_add(struct envelope *envelope, const char *addr, size_t len)
 {
-	struct envelope *envelope = context;
-
 	for (size_t i = 0; i < envelope->count; i++) {
 		const char *known = envelope->recipient[i].address;
 
 		if (strlen(known) == len && memcmp(known, addr, len) == 0)
-			return 0;
+			return true;
 	}
-	return recipient_add(envelope, RECIPIENT_TODO, addr, len, "", 0) ? 0 : 1;
+	return recipient_add(envelope, RECIPIENT_TODO, addr, len, "", 0);
+}
+
+static int add_recipient(void *context, const char *addr, size_t len)
+{
+	return envelope_add(context, addr, len) ? 0 : 1;
 }
 
 /* The sender is the first mailbox of the list. */
@@ -295,33 +232,23 @@ static int set_sender(void *context, const char *addr, size_t len)
 	return 1;
 }
 
-static struct line field_value(const struct line *field)
-{
-	const char *colon = memchr(field->text, ':', field->len);
-	struct line value = *field;
-
-	value.text = colon + 1;
-	value.len = (size_t)(field->text + field->len - value.text);
-	return value;
-}
-
 /* One field of the header, as "sendmail -t" understands it; SENDER_SEEN: Sender overrules From. */
-static int header_field(struct envelope *envelope, const struct line *field, bool *sender_seen,
-    struct envelope_fault *fault)
+static int header_field(struct envelope *envelope, const struct header_line *field,
+    bool *sender_seen, struct envelope_fault *fault)
 {
-	const bool sender = field_is(field, "Sender");
+	const bool sender = header_is(field, "Sender");
 	const char *words = NULL;
-	struct line value;
+	struct header_line value;
 	int result;
 
-	if (sender || (field_is(field, "From") && !*sender_seen && !envelope->has_from)) {
-		value = field_value(field);
+	if (sender || (header_is(field, "From") && !*sender_seen && !envelope->has_from)) {
+		value = header_value(field);
 		result = address_list(value.text, value.len, set_sender, envelope, &words);
 		*sender_seen = *sender_seen || (sender && result == 1);
 		return result == -1 ? fault_set(fault, "5.1.7", words) : 0;
 	}
-	if (field_is(field, "To") || field_is(field, "Cc") || field_is(field, "Bcc")) {
-		value = field_value(field);
+	if (header_is(field, "To") || header_is(field, "Cc") || header_is(field, "Bcc")) {
+		value = header_value(field);
 		result = address_list(value.text, value.len, add_recipient, envelope, &words);
 		if (result == -1)
 			return fault_set(fault, "5.1.3", words);
@@ -338,11 +265,11 @@ static int parse_header(
 	size_t offset = envelope->block_len;
 
 	while (offset < len) {
-		struct line field = field_at(head, len, offset);
+		struct header_line field = header_field_at(head, len, offset);
 
 		if (field.len == 0)
 			break;
-		if (field_name_len(&field) > 0 &&
+		if (header_name_len(&field) > 0 &&
 		    header_field(envelope, &field, &sender_seen, fault) == -1)
 			return -1;
 		offset = field.next;
@@ -350,18 +277,32 @@ static int parse_header(
 	return 0;
 }
 
-int envelope_parse(
-    struct envelope *envelope, const char *head, size_t len, struct envelope_fault *fault)
+static void clear(struct envelope *envelope)
 {
 	struct arena arena = envelope->arena;
-	struct line first;
 
 	arena_reset(&arena);
 	*envelope = (struct envelope){.arena = arena, .sender = ""};
+}
+
+bool envelope_begin(struct envelope *envelope, const char *sender)
+{
+	clear(envelope);
+	envelope->sender = arena_copy(&envelope->arena, sender, strlen(sender));
+	envelope->has_from = envelope->sender != NULL;
+	return envelope->has_from;
+}
+
+int envelope_parse(
+    struct envelope *envelope, const char *head, size_t len, struct envelope_fault *fault)
+{
+	struct header_line first;
+
+	clear(envelope);
 	if (parse_block(envelope, head, len, fault) == -1)
 		return -1;
-	first = line_at(head, len, envelope->block_len);
-	if (field_name_len(&first) == 0)
+	first = header_line_at(head, len, envelope->block_len);
+	if (header_name_len(&first) == 0)
 		return fault_set(
 		    fault, "5.6.0", "this is no message: it does not start with a header");
 	if (envelope->block_len == 0 && parse_header(envelope, head, len, fault) == -1)
@@ -412,10 +353,10 @@ size_t envelope_drop_bcc(char *head, size_t len)
 	size_t kept = 0;
 
 	while (offset < len) {
-		struct line field = field_at(head, len, offset);
+		struct header_line field = header_field_at(head, len, offset);
 		const size_t bytes = field.next - offset;
 
-		if (!field_is(&field, "Bcc") && !field_is(&field, "Resent-Bcc")) {
+		if (!header_is(&field, "Bcc") && !header_is(&field, "Resent-Bcc")) {
 			memmove(head + kept, head + offset, bytes);
 			kept += bytes;
 		}

@@ -13,6 +13,7 @@
 
 #include "arena.h"
 
+#define ENVELOPE_PREFIX		"X-Maildrain-" /* how each line of a block starts */
 #define ENVELOPE_RECIPIENTS_MAX 10000
 #define ENVELOPE_HEAD_MAX	((size_t)1 << 20) /* bytes of block and header together */
 
@@ -60,6 +61,15 @@ size_t envelope_head_len(const char *head, size_t len);
  */
 int envelope_parse(
     struct envelope *envelope, const char *head, size_t len, struct envelope_fault *fault);
+
+/*
+ * For who makes a message: ENVELOPE without recipients, from SENDER, which is copied. All it held
+ * is gone. False without memory.
+ */
+bool envelope_begin(struct envelope *envelope, const char *sender);
+
+/* One recipient more, unless it is there; false when there are too many. */
+bool envelope_add(struct envelope *envelope, const char *addr, size_t len);
 
 /* Failed recipients are to be served again: a person has put the message back into new/. */
 void envelope_restart(struct envelope *envelope);
