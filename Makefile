@@ -13,6 +13,7 @@ PYTHON     ?= /usr/bin/python3
 BUILD      ?= build
 
 PREFIX      ?= /usr/local
+BINDIR      ?= $(PREFIX)/bin
 SBINDIR     ?= $(PREFIX)/sbin
 LIBDIR      ?= $(PREFIX)/lib/maildrain
 MANDIR      ?= $(PREFIX)/share/man
@@ -117,9 +118,21 @@ install: all
 	test -e $(DESTDIR)$(SYSCONFDIR)/maildrain.conf || \
 		$(INSTALL) -m 644 etc/maildrain.conf $(DESTDIR)$(SYSCONFDIR)/maildrain.conf
 
+# The names by which other programs know a mailer. What has one of them already stays.
+SENDMAIL := $(SBINDIR)/sendmail $(BINDIR)/mailq $(BINDIR)/newaliases
+
+.PHONY: install-sendmail
+install-sendmail:
+	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR)
+	for name in $(addprefix $(DESTDIR),$(SENDMAIL)); do \
+		case $$(readlink "$$name") in */maildrain | maildrain) continue ;; esac; \
+		ln -sr $(DESTDIR)$(SBINDIR)/maildrain "$$name" || exit 1; done
+
 # The config and the spool are the user's and stay.
 .PHONY: uninstall
 uninstall:
+	for name in $(addprefix $(DESTDIR),$(SENDMAIL)); do \
+		case $$(readlink "$$name") in */maildrain | maildrain) rm -f "$$name" ;; esac; done
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	rm -rf $(addprefix $(DESTDIR),$(PYTHONDIR) $(LIBDIR) $(DOCDIR))
 
@@ -141,6 +154,7 @@ help:
 	@echo "make bench-NAME    drain, scale, empty, syscalls, fair, instructions or path: tests/bench"
 	@echo "make bench-drop    what Django pays for a message, beside the bare system calls"
 	@echo "make deps          install what building needs (apt, with sudo when not root)"
+	@echo "make install-sendmail  also as sendmail, mailq and newaliases for other programs"
 	@echo "make install, uninstall, clean, format"
 
 .PHONY: deps

@@ -13,10 +13,12 @@
 
 /* The list that is being parsed. */
 struct list {
+	const char *start;
 	const char *at;
 	const char *end;
 	bool in_group;
 	address_each *each;
+	address_gap *gap; /* or NULL */
 	void *context;
 	int stop; /* what EACH said */
 	const char *fault;
@@ -33,7 +35,8 @@ struct words {
 	bool quoted; /* a part of it stood in quotes */
 	bool gap;    /* white space or a comment between two words, without a dot */
 	bool any;
-	bool mid_word; /* the last token was a word */
+	bool mid_word;	 /* the last token was a word */
+	const char *end; /* behind the last token */
 };
 
 static bool is_valid_utf8(const char *text, size_t len)
@@ -219,6 +222,7 @@ static void take_atom(struct list *list, struct text *text)
 static bool take_words(struct list *list, struct words *words)
 {
 	words_begin(words);
+	words->end = list->at;
 	while (skip_cfws(list)) {
 		int c = peek(list);
 
@@ -236,6 +240,7 @@ static bool take_words(struct list *list, struct words *words)
 			return true;
 		}
 		words->any = true;
+		words->end = list->at;
 	}
 	return false;
 }
@@ -310,13 +315,30 @@ static bool take_domain(struct list *list, struct text *address)
 	return true;
 }
 
+/* Whether WORDS may be the name of somebody on this host. */
+static bool is_login(const struct words *words)
+{
+	const struct text *text = &words->text;
+
+	if (words->gap || !is_dot_atom(text))
+		return false;
+	for (size_t i = 0; i < text->len; i++)
+		if ((unsigned char)text->bytes[i] > 127 ||
+		    byte_fault((unsigned char)text->bytes[i]))
+			return false;
+	return true;
+}
+
 /* Makes the addr-spec of WORDS and of the domain that is still to be read. */
 static bool take_addr_spec(struct list *list, const struct words *words, struct text *address)
 {
 	address->len = 0;
 	add_local_part(address, words);
-	if (peek(list) != '@')
+	if (peek(list) != '@') {
+		if (list->gap != NULL && is_login(words))
+			list->gap(list->context, (size_t)(words->end - list->start));
 		return true;
+	}
 	if (words->gap)
 		return fail(list, "several words before an \"@\"");
 	list->at++;
@@ -405,14 +427,38 @@ static bool take_delimiter(struct list *list, bool *more)
 	return !list->in_group || fail(list, "a group without its \";\"");
 }
 
+static int parse(struct list *list, const char *text, size_t len)
+{
+	bool more = true;
+
+	list->start = list->at = text;
+	list->end = text + len;
+	while (more && take_element(list) && take_delimiter(list, &more))
+		;
+	return list->fault ? -1 : list->stop;
+}
+
 int address_list(
     const char *text, size_t len, address_each *each, void *context, const char **fault)
 {
-	struct list list = {.at = text, .end = text + len, .each = each, .context = context};
-	bool more = true;
+	struct list list = {.each = each, .context = context};
+	const int result = parse(&list, text, len);
 
-	while (more && take_element(&list) && take_delimiter(&list, &more))
-		;
 	*fault = list.fault;
-	return list.fault ? -1 : list.stop;
+	return result;
+}
+
+static int pass(void *context, const char *addr, size_t len)
+{
+	(void)context;
+	(void)addr;
+	(void)len;
+	return 0;
+}
+
+int address_gaps(const char *text, size_t len, address_gap *gap, void *context)
+{
+	struct list list = {.each = pass, .gap = gap, .context = context};
+
+	return parse(&list, text, len);
 }

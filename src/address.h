@@ -38,4 +38,17 @@ typedef int address_each(void *context, const char *addr, size_t len);
 int address_list(
     const char *text, size_t len, address_each *each, void *context, const char **fault);
 
+/*
+ * Called for each mailbox of a list that is a name without a domain, such as "root" or
+ * "root (Cron Daemon)", with the offset in the text behind that name: where an "@DOMAIN" belongs.
+ */
+typedef void address_gap(void *context, size_t offset);
+
+/*
+ * Looks for those in a text as address_list reads it. Of several words no address can be made, and
+ * what is no ASCII is nobody's login: both are passed over. 0; or -1 when the text is no address
+ * list, GAP having been called for what stands before the fault.
+ */
+int address_gaps(const char *text, size_t len, address_gap *gap, void *context);
+
 #endif

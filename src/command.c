@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <sysexits.h>
 
-static void show_help(const struct command *command)
+void call_help(const struct command *command)
 {
 	(void)printf("usage: maildrain [-c FILE] %s%s%s\n\n%s.\n", command->name,
 	    command->words[0] != '\0' ? " " : "", command->words, command->summary);
@@ -45,7 +45,7 @@ int call_option(struct call *call, const struct option *known, int most)
 	case -1:
 		return take_words(call, most);
 	case 'h':
-		show_help(call->command);
+		call_help(call->command);
 		return CALL_HELPED;
 	case '?':
 		(void)call_usage_error("that is not how it is called: ", call->command->name);

@@ -35,6 +35,7 @@ extern const struct command command_list;
 extern const struct command command_run;
 extern const struct command command_show;
 extern const struct command command_status;
+extern const struct command command_submit;
 extern const struct command command_verify;
 
 /* Options that every command has; ends the array of getopt_long that call_option takes. */
@@ -61,6 +62,9 @@ int call_plain(struct call *call, int most);
 
 /* The exit status after call_option has said CALL_HELPED or CALL_WRONG. */
 int call_status(int option);
+
+/* Shows the help of COMMAND. */
+void call_help(const struct command *command);
 
 /* Says on stderr what is wrong with how the program was called; EX_USAGE. */
 int call_usage_error(const char *what, const char *which);

@@ -144,6 +144,16 @@ static int fill_spool(const struct confparse_section *top, struct config *config
 	return 0;
 }
 
+static int fill_domain(const struct confparse_section *top, struct config *config)
+{
+	const char *domain = cfg_getstr(top->cfg, "domain");
+	const char *fault = domain ? confvalue_helo(domain) : NULL;
+
+	if (fault)
+		return fail_value(top, "domain", 0, fault);
+	return copy_value(top, "domain", &config->domain);
+}
+
 static int fill_retry(const struct confparse_section *top, struct retry *retry)
 {
 	unsigned i, count = cfg_size(top->cfg, "retry");
@@ -248,7 +258,8 @@ static int fill_notify(const struct confparse_section *top, struct config_notify
 
 static int fill_top(const struct confparse_section *top, struct config *config)
 {
-	if (check_values(top) || fill_spool(top, config) || fill_retry(top, &config->retry))
+	if (check_values(top) || fill_spool(top, config) || fill_domain(top, config) ||
+	    fill_retry(top, &config->retry))
 		return -1;
 	if (!units_duration(cfg_getstr(top->cfg, "keep_sent"), &config->keep_sent))
 		return fail_value(top, "keep_sent", 0,
@@ -549,5 +560,6 @@ void config_free(struct config *config)
 	free_notify(&config->notify);
 	free(config->path);
 	free(config->spool);
+	free(config->domain);
 	memset(config, 0, sizeof *config);
 }

@@ -62,7 +62,8 @@ struct config_notify {
 
 struct config {
 	char *path;
-	char *spool; /* an absolute path */
+	char *spool;  /* an absolute path */
+	char *domain; /* of local names in what is submitted; NULL: see origin.h */
 	struct retry retry;
 	int64_t keep_sent; /* seconds; 0: a message is removed once it is sent */
 	bool shared_spool; /* other runs, on this host or others, drain it too */

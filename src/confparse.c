@@ -48,6 +48,7 @@ static const cfg_opt_t RELAY_OPTIONS[] = {
 
 static const cfg_opt_t TOP_OPTIONS[] = {
     CFG_STR("spool", "/var/spool/maildrain", CFGF_NONE),
+    CFG_STR("domain", NULL, CFGF_NONE),
     CFG_STR_LIST("retry", "{1m, 5m, 15m, 1h, 3h, 6h, 12h, 24h}", CFGF_NONE),
     CFG_STR("keep_sent", "7d", CFGF_NONE),
     CFG_STR("shared_spool", "false", CFGF_NONE),

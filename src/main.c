@@ -16,6 +16,7 @@ static const struct command *const commands[] = {
     &command_status,
     &command_list,
     &command_show,
+    &command_submit,
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -96,15 +97,48 @@ static int call_command(int argc, char **argv, const char *config_path)
 	return call.command->run(&call);
 }
 
+/*
+ * Under a name of sendmail's the program is "submit", with the option that the name stands for;
+ * other words of mailq and newaliases, which are sendmail's, mean nothing here. The exit status, or
+ * -1: it goes by another name.
+ */
+static int call_guise(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		char option[4];
+	} guises[] = {{"sendmail", ""}, {"mailq", "-bp"}, {"newaliases", "-bi"}};
+	const char *slash = strrchr(argv[0], '/');
+	const char *name = slash != NULL ? slash + 1 : argv[0];
+
+	for (size_t i = 0; i < sizeof guises / sizeof guises[0]; i++) {
+		char submit[] = "submit";
+		char option[sizeof guises[i].option];
+		char *words[] = {submit, option, NULL};
+
+		if (strcmp(name, guises[i].name) != 0)
+			continue;
+		memcpy(option, guises[i].option, sizeof option);
+		if (option[0] != '\0')
+			return call_command(2, words, MAILDRAIN_CONFIG);
+		argv[0] = submit;
+		return call_command(argc, argv, MAILDRAIN_CONFIG);
+	}
+	return -1;
+}
+
 int main(int argc, char **argv)
 {
 	const char *config_path = MAILDRAIN_CONFIG;
-	const int status = read_options(argc, argv, &config_path);
+	int status;
 
-	if (status != -1)
-		return flush(status);
 	/* A limit on the size of files shall be an error of write(2), not the end. */
 	(void)signal(SIGXFSZ, SIG_IGN);
+	status = call_guise(argc, argv);
+	if (status == -1)
+		status = read_options(argc, argv, &config_path);
+	if (status != -1)
+		return flush(status);
 	if (optind == argc) {
 		usage(stderr);
 		return EX_USAGE;

@@ -177,6 +177,8 @@ def test_rubbish(spool: Spool, content: bytes) -> None:
         (2, 'keep_sent = "7 d"', "duration"),
         (2, 'keep_sent = "99999999999999999999d"', "duration"),
         (2, 'keep_sents = "7d"', "keep_sents"),
+        (2, 'domain = "no name"', "domain"),
+        (2, 'domain = "@shop.example"', "domain"),
         (4, '\turl = "smtp.example.com"', "smtp://"),
         (4, '\turl = "http://smtp.example.com"', "smtp://"),
         (4, '\turl = "smtp://u:p@smtp.example.com"', "url"),

@@ -460,6 +460,15 @@ def dropped_in_bulk(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     return _record_django(tmp_path_factory.mktemp("site"), "bulk", IN_BULK)
 
 
+@pytest.fixture(scope="module")
+def submitted(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """A message from standard input, in many pieces."""
+    spool = Spool(tmp_path_factory.mktemp("site"))
+    shell = ["sh", "-c", 'exec "$@" < /bin/sh', "sh"]
+    calls = _strace([*shell, *spool.argv("submit", "-i", "b@example.net")])
+    return Recorded(spool.path, calls, {}, {}, ())
+
+
 def test_a_run_over_letters_of_every_kind(every_kind: Recorded) -> None:
     order = every_kind.judge()
     assert order.offences == []
@@ -512,6 +521,12 @@ def test_a_result_waits_a_second_for_its_fsync_whatever_comes(
     order = letters.record().judge()
     assert order.offences == []
     assert order.seen["sync cur"] == 2
+
+
+def test_a_message_from_standard_input(submitted: Recorded) -> None:
+    order = submitted.judge()
+    assert order.offences == []
+    assert order.seen["publish"] == order.seen["sync draft"] == order.seen["sync new"] == 1
 
 
 def test_a_drop_of_django(dropped: Recorded) -> None:
@@ -715,6 +730,21 @@ def test_a_doctored_drop_is_noticed(
     dropped: Recorded, doctor: Callable[[Sequence[Call]], Calls], offence: str
 ) -> None:
     assert any(offence in text for text in dropped.judge(doctor(dropped.calls)).offences)
+
+
+@pytest.mark.parametrize(
+    "folder, offence", [("tmp", "before its data was synced"), ("new", "new/ was not synced")]
+)
+def test_a_missing_sync_of_a_submission_is_noticed(
+    submitted: Recorded, folder: str, offence: str
+) -> None:
+    syncs = [
+        n
+        for n, call in enumerate(submitted.calls)
+        if call.name == "fsync" and call.paths[0].startswith(f"{submitted.spool / folder}")
+    ]
+    (text,) = submitted.judge(_without(submitted.calls, *syncs)).offences
+    assert len(syncs) == 1 and offence in text
 
 
 def _last_draft_too_late(calls: Sequence[Call]) -> Calls:

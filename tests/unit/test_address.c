@@ -316,6 +316,59 @@ static void ascii(void **state)
 	assert_true(address_is_ascii("a@b\x80", 3));
 }
 
+/* Puts "@" into each gap. */
+struct filled {
+	const char *text;
+	char made[200];
+	size_t len;
+	size_t done;
+};
+
+static void fill(void *context, size_t offset)
+{
+	struct filled *filled = context;
+
+	assert_true(offset > filled->done);
+	filled->len +=
+	    (size_t)snprintf(filled->made + filled->len, sizeof filled->made - filled->len, "%.*s@",
+		(int)(offset - filled->done), filled->text + filled->done);
+	filled->done = offset;
+}
+
+static void check_gaps(const char *text, const char *expected)
+{
+	struct filled filled = {.text = text};
+
+	assert_int_equal(address_gaps(text, strlen(text), fill, &filled), 0);
+	(void)snprintf(
+	    filled.made + filled.len, sizeof filled.made - filled.len, "%s", text + filled.done);
+	assert_string_equal(filled.made, expected);
+}
+
+static void gaps(void **state)
+{
+	(void)state;
+	check_gaps("root", "root@");
+	check_gaps(" root (Cron Daemon)\n", " root@ (Cron Daemon)\n");
+	check_gaps("a, <b>, C D <e> ,f@g, \"h\"", "a@, <b@>, C D <e@> ,f@g, \"h\"@");
+	check_gaps("www-data.x\r\n\t,b", "www-data.x@\r\n\t,b@");
+	check_gaps("staff: a, b@c, d;, e", "staff: a@, b@c, d@;, e@");
+	/* These are addresses, or nobody can say what they are. */
+	check_gaps("a@b, <>, , \"x y\", two words, j\xc3\xbcrg, a\x01"
+		   "b, .x, \"a@b\"",
+	    "a@b, <>, , \"x y\", two words, j\xc3\xbcrg, a\x01"
+	    "b, .x, \"a@b\"");
+	check_gaps("undisclosed-recipients:;", "undisclosed-recipients:;");
+}
+
+static void gaps_of_no_list(void **state)
+{
+	struct filled filled = {.text = ""};
+
+	(void)state;
+	assert_int_equal(address_gaps("(", 1, fill, &filled), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +389,8 @@ int main(void)
 	    cmocka_unit_test(faulty_addresses),
 	    cmocka_unit_test(length_of_addresses),
 	    cmocka_unit_test(ascii),
+	    cmocka_unit_test(gaps),
+	    cmocka_unit_test(gaps_of_no_list),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

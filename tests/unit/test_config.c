@@ -122,6 +122,7 @@ static void test_defaults(void **state)
 	load(*state, RELAY(""), CONFIG_SEND, &config);
 	assert_string_equal(config.path, ((struct place *)*state)->path);
 	assert_string_equal(config.spool, "/var/spool/maildrain");
+	assert_null(config.domain);
 	assert_int_equal(config.retry.count, 8);
 	assert_memory_equal(config.retry.delay, delays, sizeof delays);
 	assert_int_equal(config.keep_sent, 7 * 86400);
@@ -160,7 +161,7 @@ static void test_defaults(void **state)
 static void test_every_option(void **state)
 {
 	static const char text[] =
-	    "spool = '/srv/mail' retry = {\"1s\", 2m,} keep_sent = 0\n"
+	    "spool = '/srv/mail' retry = {\"1s\", 2m,} keep_sent = 0 domain = shop.example\n"
 	    "relay one {\n"
 	    " url = \"smtps://[::1]:465\" tls = required tls_min_version = \"1.3\"\n"
 	    " helo = www.example.com user = \"me # or you\"\n"
@@ -192,6 +193,7 @@ static void test_every_option(void **state)
 	write_file(place->other, "x", 1);
 	load(place, flat, CONFIG_SEND, &config);
 	assert_string_equal(config.spool, "/srv/mail");
+	assert_string_equal(config.domain, "shop.example");
 	assert_int_equal(config.retry.count, 2);
 	assert_int_equal(config.retry.delay[0], 1);
 	assert_int_equal(config.retry.delay[1], 120);
