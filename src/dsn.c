@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "address.h"
+#include "header.h"
 #include "utf8.h"
 
 #define LISTED_MAX     100 /* recipients in the text for a person; the report has all */
@@ -313,18 +314,19 @@ static bool is_blank(char c)
 
 static void write_thread(FILE *out, const struct dsn *dsn)
 {
-	size_t len = 0;
-	const char *id = envelope_field(dsn->header, dsn->header_len, "Message-ID", &len);
+	struct header_line id;
 
-	while (id != NULL && len > 0 && is_blank(*id)) {
-		id++;
-		len--;
+	if (!header_find(dsn->header, dsn->header_len, "Message-ID", &id))
+		return;
+	while (id.len > 0 && is_blank(*id.text)) {
+		id.text++;
+		id.len--;
 	}
-	while (id != NULL && len > 0 && is_blank(id[len - 1]))
-		len--;
-	if (id != NULL && is_message_id(id, len))
-		(void)fprintf(
-		    out, "In-Reply-To: %.*s\nReferences: %.*s\n", (int)len, id, (int)len, id);
+	while (id.len > 0 && is_blank(id.text[id.len - 1]))
+		id.len--;
+	if (is_message_id(id.text, id.len))
+		(void)fprintf(out, "In-Reply-To: %.*s\nReferences: %.*s\n", (int)id.len, id.text,
+		    (int)id.len, id.text);
 }
 
 /*

@@ -365,24 +365,6 @@ size_t envelope_drop_bcc(char *head, size_t len)
 	return kept;
 }
 
-const char *envelope_field(const char *head, size_t len, const char *name, size_t *value_len)
-{
-	for (size_t offset = 0; offset < len;) {
-		const struct line field = field_at(head, len, offset);
-
-		if (field.len == 0)
-			break;
-		if (field_is(&field, name)) {
-			const struct line value = field_value(&field);
-
-			*value_len = value.len;
-			return value.text;
-		}
-		offset = field.next;
-	}
-	return NULL;
-}
-
 size_t envelope_write_sender(const struct envelope *envelope, char *buf)
 {
 	int len = snprintf(buf, ENVELOPE_LINE_MAX, "%sFrom: <%.*s>\n", BLOCK_PREFIX, ADDRESS_MAX,

@@ -92,12 +92,6 @@ size_t envelope_drop_bcc(char *head, size_t len);
 size_t envelope_write_sender(const struct envelope *envelope, char *buf);
 size_t envelope_write_recipient(const struct recipient *recipient, char *buf);
 
-/*
- * The value of the first field NAME in the header HEAD[0..LEN), folded as it stands, from behind
- * its colon on; *VALUE_LEN gets its length. NULL when there is none.
- */
-const char *envelope_field(const char *head, size_t len, const char *name, size_t *value_len);
-
 /* How many recipients are in STATE. */
 size_t envelope_count(const struct envelope *envelope, enum recipient_state state);
 

@@ -66,3 +66,21 @@ struct header_line header_value(const struct header_line *field)
 	value.len = (size_t)(field->text + field->len - value.text);
 	return value;
 }
+
+bool header_find(const char *head, size_t len, const char *name, struct header_line *value)
+{
+	size_t offset = 0;
+
+	while (offset < len) {
+		const struct header_line field = header_field_at(head, len, offset);
+
+		if (field.len == 0)
+			return false;
+		if (header_is(&field, name)) {
+			*value = header_value(&field);
+			return true;
+		}
+		offset = field.next;
+	}
+	return false;
+}

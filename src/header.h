@@ -39,4 +39,7 @@ bool header_is(const struct header_line *line, const char *name);
 /* What stands behind the colon of FIELD, which has a name. */
 struct header_line header_value(const struct header_line *field);
 
+/* That of the first field NAME in HEAD[0..LEN), folded as it stands; false when there is none. */
+bool header_find(const char *head, size_t len, const char *name, struct header_line *value);
+
 #endif

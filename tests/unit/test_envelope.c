@@ -342,25 +342,6 @@ static void bcc_is_dropped(void **state)
 	drop("A: b\n Bcc: a\n\n", "A: b\n Bcc: a\n\n");
 }
 
-static void a_field_is_found(void **state)
-{
-	static const char head[] = "A: b\r\nMessage-Id : <1@x>\n\t(c)\nMESSAGE-ID: 2\n\nB: body\n";
-	const char *value;
-	size_t len = 0;
-
-	(void)state;
-	value = envelope_field(head, strlen(head), "Message-ID", &len);
-	assert_non_null(value);
-	assert_int_equal(len, strlen(" <1@x>\n\t(c)"));
-	assert_memory_equal(value, " <1@x>\n\t(c)", len);
-	value = envelope_field(head, strlen(head), "A", &len);
-	assert_int_equal(len, 2);
-	assert_memory_equal(value, " b", len);
-	assert_null(envelope_field(head, strlen(head), "B", &len));
-	assert_null(envelope_field(head, strlen(head), "Message", &len));
-	assert_null(envelope_field(head, 0, "A", &len));
-}
-
 static void an_object_may_be_used_again(void **state)
 {
 	struct envelope envelope = {0};
@@ -395,7 +376,6 @@ int main(void)
 	    cmocka_unit_test(a_faulty_address_stays_one_and_faulty),
 	    cmocka_unit_test(long_texts_fit_their_lines),
 	    cmocka_unit_test(bcc_is_dropped),
-	    cmocka_unit_test(a_field_is_found),
 	    cmocka_unit_test(an_object_may_be_used_again),
 	};
 
