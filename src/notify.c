@@ -48,10 +48,7 @@ enum told {
 
 /* ---- who tells ---- */
 
-/*
- * The name that the first relay is greeted with, or that of this host: relays look at the domain of
- * From.
- */
+/* The name that the first relay is greeted with, or that of this host. */
 static void set_host(struct notify *notify)
 {
 	const struct config *config = notify->config;
@@ -69,8 +66,11 @@ static void set_host(struct notify *notify)
 
 static void set_names(struct notify *notify)
 {
+	const char *domain = notify->config->domain;
+
 	set_host(notify);
-	(void)snprintf(notify->from, sizeof notify->from, "MAILER-DAEMON@%s", notify->host);
+	(void)snprintf(notify->from, sizeof notify->from, "MAILER-DAEMON@%s",
+	    domain != NULL ? domain : notify->host);
 }
 
 static struct notice make_notice(const struct notify *notify, const char *key)

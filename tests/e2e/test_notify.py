@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from email.utils import parsedate_to_datetime
+from email.utils import parseaddr, parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -50,6 +50,27 @@ def refusing(fault_server: Servers, reply: Any = UNKNOWN) -> FaultServer:
 
 
 # ---- what is in it ----
+
+
+@pytest.mark.parametrize(
+    "options, relay, author",
+    [
+        ({}, {"helo": "www.example.com"}, "MAILER-DAEMON@www.example.com"),
+        ({"domain": "example.com"}, {"helo": "www.example.com"}, "MAILER-DAEMON@example.com"),
+        ({"domain": "example.com", "notify_from": "x@example.org"}, {}, "x@example.org"),
+    ],
+)
+def test_who_reports(
+    spool: Spool,
+    fault_server: Servers,
+    options: Dict[str, str],
+    relay: Dict[str, str],
+    author: str,
+) -> None:
+    tells(spool, refusing(fault_server), options, **relay)
+    letter(spool)
+    run(spool)
+    assert parseaddr(notice(spool).mail["From"])[1] == author
 
 
 def test_a_report(spool: Spool, fault_server: Servers) -> None:
