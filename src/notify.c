@@ -20,10 +20,10 @@
 #include "skip.h"
 #include "state.h"
 
-#define RECORD	  "notify" /* in state/: H the hour's start, N how many mails it has had */
-#define HOUR	  3600
-#define TO_MAX	  (CONFIG_NOTIFY_MAX + 1)
-#define HOST_BITS 42 /* of the hash in a name: what the queue takes for a count */
+#define RECORD	   "notify" /* in state/: H the hour's start, N how many mails it has had */
+#define HOUR	   3600
+#define TO_MAX	   (CONFIG_NOTIFY_MAX + 1)
+#define COUNT_BITS 42 /* of the hash in a name: what the queue takes for a count */
 
 struct notify {
 	const struct config *config;
@@ -273,6 +273,7 @@ static enum message_loaded open_name(
 	struct entry entry;
 	enum message_loaded loaded;
 
+	fault->text = "";
 	/* It was one when it was put into the queue. */
 	if (!entry_parse(name, &entry))
 		return MESSAGE_GONE;
@@ -299,7 +300,7 @@ static void name_mail(const struct entry *entry, char unique[ENTRY_NAME_MAX + 1]
 	const uint64_t hash = hash_unique(entry);
 
 	(void)snprintf(unique, ENTRY_NAME_MAX + 1, "%" PRId64 ".M000000P%" PRIu64 "Q%" PRIu64 ".%s",
-	    entry->notify, hash >> HOST_BITS, hash & ((UINT64_C(1) << HOST_BITS) - 1),
+	    entry->notify, hash >> COUNT_BITS, hash & ((UINT64_C(1) << COUNT_BITS) - 1),
 	    is_delay(entry) ? "delay" : "failure");
 }
 
