@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <sysexits.h>
 
+#include "privilege.h"
+
 void call_help(const struct command *command)
 {
 	(void)printf("usage: maildrain [-c FILE] %s%s%s\n\n%s.\n", command->name,
@@ -75,6 +77,30 @@ int call_open(const struct call *call, struct call_spool *opened)
 		return call_complain(&err);
 	if (spool_open(&opened->spool, opened->config.spool, &err) == 0)
 		return EX_OK;
+	config_free(&opened->config);
+	return call_complain(&err);
+}
+
+static int open_owned(bool look, struct call_spool *opened, struct error *err)
+{
+	if (privilege_drop(opened->config.spool, err) == -1 ||
+	    spool_open(&opened->spool, opened->config.spool, err) == -1)
+		return -1;
+	if (look || spool_movable(&opened->spool, err) == 0)
+		return 0;
+	spool_close(&opened->spool);
+	return -1;
+}
+
+int call_open_owned(const struct call *call, bool look, struct call_spool *opened)
+{
+	struct error err;
+
+	if (config_load(call->config_path, CONFIG_INSPECT, &opened->config, &err) == -1)
+		return call_complain(&err);
+	if (open_owned(look, opened, &err) == 0)
+		return EX_OK;
+	privilege_advise(opened->config.spool, call->command->name, &err);
 	config_free(&opened->config);
 	return call_complain(&err);
 }

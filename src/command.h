@@ -32,6 +32,7 @@ struct call {
 
 extern const struct command command_init;
 extern const struct command command_list;
+extern const struct command command_retry;
 extern const struct command command_run;
 extern const struct command command_show;
 extern const struct command command_status;
@@ -80,6 +81,11 @@ struct call_spool {
 
 /* For those who only look. */
 int call_open(const struct call *call, struct call_spool *opened);
+/*
+ * For those who move messages: root becomes the owner of the spool. With LOOK it is not asked
+ * whether they can be moved.
+ */
+int call_open_owned(const struct call *call, bool look, struct call_spool *opened);
 void call_close(struct call_spool *opened);
 
 #endif

@@ -16,6 +16,7 @@ static const struct command *const commands[] = {
     &command_status,
     &command_list,
     &command_show,
+    &command_retry,
     &command_submit,
 };
 

@@ -3,6 +3,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 int privilege_drop(const char *path, struct error *err)
@@ -19,6 +20,23 @@ int privilege_drop(const char *path, struct error *err)
 		return 0;
 	error_set_errno(err, "can't become the user who owns the spool %s", path);
 	return -1;
+}
+
+void privilege_advise(const char *path, const char *command, struct error *err)
+{
+	const struct error plain = *err;
+	const struct passwd *user;
+	struct stat st;
+
+	if (err->status != EX_NOPERM || stat(path, &st) == -1 || st.st_uid == geteuid())
+		return;
+	user = getpwuid(st.st_uid);
+	if (user != NULL)
+		error_set(err, plain.status, "%s; try: sudo -u %s maildrain %s", plain.text,
+		    user->pw_name, command);
+	else
+		error_set(err, plain.status, "%s; try: sudo -u '#%lu' maildrain %s", plain.text,
+		    (unsigned long)st.st_uid, command);
 }
 
 bool privilege_owner(struct spool_owner *owner)

@@ -16,6 +16,12 @@
  */
 int privilege_drop(const char *path, struct error *err);
 
+/*
+ * Adds to ERR, when it is about permissions and PATH belongs to somebody else, as whom to call
+ * COMMAND.
+ */
+void privilege_advise(const char *path, const char *command, struct error *err);
+
 /* Whom a new spool should belong to: the user maildrain, when root makes it and there is one. */
 bool privilege_owner(struct spool_owner *owner);
 

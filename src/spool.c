@@ -562,6 +562,33 @@ enum spool_moved spool_told(
 	return move(spool, fd, entry, fd, &changed, to, err);
 }
 
+enum spool_moved spool_make_due(
+    struct spool *spool, const struct entry *entry, char *to, struct error *err)
+{
+	struct entry changed = *entry;
+
+	changed.not_before = 0;
+	result_recorded(spool, SPOOL_NEW);
+	return move_message(spool, entry, SPOOL_NEW, &changed, to, err);
+}
+
+enum spool_moved spool_requeue(
+    struct spool *spool, const struct entry *entry, char *to, struct error *err)
+{
+	struct entry changed = *entry;
+
+	drop_claim(&changed);
+	changed.notify = 0;
+	changed.warned = 0;
+	/* Whatever a person has put there: with E=2 it would be taken for sent. */
+	if (!entry_has_class(entry, '5'))
+		(void)snprintf(changed.status, sizeof changed.status, "5.0.0");
+	result_recorded(spool, SPOOL_NEW);
+	result_recorded(spool, SPOOL_FAILED);
+	return move(
+	    spool, spool->dir[SPOOL_FAILED], entry, spool->dir[SPOOL_NEW], &changed, to, err);
+}
+
 /* ---- new files ---- */
 
 static void draft_name(struct spool *spool, struct spool_draft *draft)

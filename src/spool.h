@@ -146,6 +146,9 @@ enum spool_moved spool_draft_replace(
  * sent     to cur/ with flag S, or removed when KEEP is false
  * mark     E=2.0.0: it is sent, and only the move to cur/ is missing
  * fail     to failed/ with E=STATUS; N as ENTRY has it
+ * make_due drops T
+ * requeue  of a message in failed/: to new/, without C, D, N and T, and with the E of a failed one,
+ *          so that the run which claims it restarts it
  */
 enum spool_moved spool_claim(
     struct spool *spool, const struct entry *entry, int64_t until, char *to, struct error *err);
@@ -163,6 +166,10 @@ enum spool_moved spool_mark_sent(
     struct spool *spool, const struct entry *entry, char *to, struct error *err);
 enum spool_moved spool_fail(struct spool *spool, const struct entry *entry, const char *status,
     char *to, struct error *err);
+enum spool_moved spool_make_due(
+    struct spool *spool, const struct entry *entry, char *to, struct error *err);
+enum spool_moved spool_requeue(
+    struct spool *spool, const struct entry *entry, char *to, struct error *err);
 
 /* Somebody has been told of what became of ENTRY, which stands in DIR: drops N. TO as above. */
 enum spool_moved spool_told(struct spool *spool, enum spool_dir dir, const struct entry *entry,

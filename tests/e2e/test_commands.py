@@ -21,7 +21,7 @@ from lab.spool import Spool, unique_name, unique_of
 
 MESSAGE = b"Subject: hello\n\ntext\n"
 TO_B = ("a@example.com", ["b@example.net"])
-COMMANDS = ("run", "init", "verify", "status", "list", "show", "submit")
+COMMANDS = ("run", "init", "verify", "status", "list", "show", "retry", "submit")
 
 
 def program(*args: str, **options: object) -> "subprocess.CompletedProcess[str]":
@@ -69,7 +69,7 @@ def test_version() -> None:
         [],
         ["-c", "/nowhere"],
         ["drain"],
-        ["retry"],
+        ["retries"],
         ["--dry-run"],
         ["run", "now"],
         ["run", "--all"],

@@ -237,6 +237,59 @@ static void what_is_to_be_told_goes_with_the_state(void **state)
 	assert_int_equal(spool_told(spool, SPOOL_FAILED, &failed, told, &place->err), SPOOL_GONE);
 }
 
+/* A person has it queued again; what comes of it is as with mv. */
+static void what_is_retried_has_its_name(void **state)
+{
+	static const struct {
+		enum spool_dir dir;
+		const char *from;
+		const char *to;
+	} cases[] = {
+	    {SPOOL_FAILED, "1.h,A=3,E=5.1.1,S=1", "1.h,A=3,E=5.1.1,S=1"},
+	    {SPOOL_FAILED, "2.h,A=3,C=web1-7,E=5.4.7,T=9", "2.h,A=3,E=5.4.7"},
+	    {SPOOL_FAILED, "3.h,D=7,N=8", "3.h,E=5.0.0"},
+	    {SPOOL_FAILED, "4.h,A=1,E=2.0.0", "4.h,A=1,E=5.0.0"},
+	    {SPOOL_FAILED, "5.h,A=2,E=4.2.1,T=9", "5.h,A=2,E=5.0.0"},
+	    {SPOOL_NEW, "6.h,A=2,D=7,E=4.2.1,N=8,T=9,X=10", "6.h,A=2,D=7,E=4.2.1,N=8,X=10"},
+	    {SPOOL_NEW, "7.h,T=9", "7.h"},
+	};
+	struct place *place = *state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		const struct entry entry = parse(cases[i].from);
+		char to[ENTRY_NAME_MAX + 1];
+
+		put(place, cases[i].dir, cases[i].from);
+		assert_int_equal(cases[i].dir == SPOOL_NEW
+				     ? spool_make_due(&place->spool, &entry, to, &place->err)
+				     : spool_requeue(&place->spool, &entry, to, &place->err),
+		    SPOOL_MOVED);
+		assert_string_equal(to, cases[i].to);
+		expect_text(place, SPOOL_NEW, to, cases[i].from);
+	}
+	assert_int_equal(count_in(place, SPOOL_FAILED), 0);
+	assert_int_equal(count_in(place, SPOOL_NEW), 7);
+	assert_true(place->spool.dirty[SPOOL_NEW] && place->spool.dirty[SPOOL_FAILED]);
+}
+
+static void what_is_retried_overwrites_nothing(void **state)
+{
+	struct place *place = *state;
+	const struct entry failed = parse("1.h,A=1,E=5.1.1");
+	const struct entry deferred = parse("1.h,A=1,E=5.1.1,T=9");
+	char to[ENTRY_NAME_MAX + 1];
+
+	put(place, SPOOL_NEW, "1.h,A=1,E=5.1.1");
+	put(place, SPOOL_NEW, deferred.name);
+	put_file(place->spool.dir[SPOOL_FAILED], failed.name, "failed");
+	assert_int_equal(spool_requeue(&place->spool, &failed, to, &place->err), SPOOL_MOVED);
+	assert_string_equal(to, "1.h-2,A=1,E=5.1.1");
+	expect_text(place, SPOOL_NEW, to, "failed");
+	assert_int_equal(spool_make_due(&place->spool, &deferred, to, &place->err), SPOOL_MOVED);
+	assert_string_equal(to, "1.h-3,A=1,E=5.1.1");
+	expect_text(place, SPOOL_NEW, "1.h,A=1,E=5.1.1", "1.h,A=1,E=5.1.1");
+}
+
 static void who_comes_too_late_is_told(void **state)
 {
 	struct place *place = *state;
@@ -250,6 +303,8 @@ static void who_comes_too_late_is_told(void **state)
 	assert_int_equal(spool_sent(spool, &entry, true, to, &place->err), SPOOL_GONE);
 	assert_int_equal(spool_sent(spool, &entry, false, to, &place->err), SPOOL_GONE);
 	assert_int_equal(spool_fail(spool, &entry, "5.0.0", to, &place->err), SPOOL_GONE);
+	assert_int_equal(spool_make_due(spool, &entry, to, &place->err), SPOOL_GONE);
+	assert_int_equal(spool_requeue(spool, &entry, to, &place->err), SPOOL_GONE);
 }
 
 static void nothing_is_overwritten(void **state)
@@ -796,6 +851,8 @@ int main(void)
 	    IN_SPOOL(claims_count_lock_and_time),
 	    IN_SPOOL(each_state_has_its_name),
 	    IN_SPOOL(what_is_to_be_told_goes_with_the_state),
+	    IN_SPOOL(what_is_retried_has_its_name),
+	    IN_SPOOL(what_is_retried_overwrites_nothing),
 	    IN_SPOOL(who_comes_too_late_is_told),
 	    IN_SPOOL(nothing_is_overwritten),
 	    IN_SPOOL(a_full_name_is_told),
