@@ -32,6 +32,7 @@ struct call {
 
 extern const struct command command_init;
 extern const struct command command_list;
+extern const struct command command_purge;
 extern const struct command command_retry;
 extern const struct command command_run;
 extern const struct command command_show;

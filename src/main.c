@@ -17,6 +17,7 @@ static const struct command *const commands[] = {
     &command_list,
     &command_show,
     &command_retry,
+    &command_purge,
     &command_submit,
 };
 

@@ -491,12 +491,11 @@ static void notify(struct run *run, int64_t since)
 static void purge(struct run *run)
 {
 	const int64_t now = clock_now();
-	size_t removed;
+	struct spool_purge purge = {.dir = SPOOL_CUR, .older_than = now - run->config->keep_sent};
 
 	if (results(run) == 0 && !is_round_due(now))
 		return;
-	if (spool_purge(&run->spool, now - run->config->keep_sent, &removed, &run->trouble.err) ==
-	    -1)
+	if (spool_purge(&run->spool, &purge, &run->trouble.err) == -1)
 		trouble_stop(&run->trouble);
 }
 

@@ -908,15 +908,23 @@ struct cleaning {
 	struct spool *spool;
 	enum spool_dir dir;
 	int64_t older_than;
-	size_t removed;
-	struct error *err;
+	struct spool_purge *purge; /* NULL: nobody asks */
+	size_t stuck;		   /* files that could not be removed */
+	struct error *err;	   /* the first of them */
 };
+
+static void note_stuck(struct cleaning *cleaning, const char *name)
+{
+	if (cleaning->stuck++ == 0)
+		error_set_errno(cleaning->err, "can't remove %s/%s/%s", cleaning->spool->path,
+		    layout[cleaning->dir].name, name);
+}
 
 /* Removes NAME when it is a regular file that has not been touched since older_than. */
 static int remove_when_old(struct cleaning *cleaning, const char *name)
 {
-	struct spool *spool = cleaning->spool;
-	const int fd = spool->dir[cleaning->dir];
+	struct spool_purge *purge = cleaning->purge;
+	const int fd = cleaning->spool->dir[cleaning->dir];
 	struct stat st;
 
 	/* Gone in the meantime, or not ours to look at: nothing to clean. */
@@ -924,13 +932,32 @@ static int remove_when_old(struct cleaning *cleaning, const char *name)
 		return 0;
 	if (st.st_mtime >= cleaning->older_than || st.st_ctime >= cleaning->older_than)
 		return 0;
-	if (unlinkat(fd, name, 0) == -1 && errno != ENOENT) {
-		error_set_errno(cleaning->err, "can't remove %s/%s/%s", spool->path,
-		    layout[cleaning->dir].name, name);
-		return -1;
+	if (purge != NULL && purge->may_go != NULL && !purge->may_go(purge->context, name, &st))
+		return 0;
+	if (unlinkat(fd, name, 0) == -1) {
+		if (errno != ENOENT)
+			note_stuck(cleaning, name);
+	} else if (purge != NULL) {
+		purge->messages++;
+		purge->bytes += (uint64_t)st.st_size;
 	}
-	cleaning->removed++;
 	return 0;
+}
+
+static int clean(struct cleaning *cleaning, spool_visit *visit)
+{
+	const struct spool *spool = cleaning->spool;
+	struct error *err = cleaning->err;
+
+	if (spool_each(spool, spool->dir[cleaning->dir], visit, cleaning, err) == -1)
+		return -1;
+	if (cleaning->stuck > 1) {
+		const struct error first = *err;
+
+		error_set(
+		    err, first.status, "%s, and %zu more there", first.text, cleaning->stuck - 1);
+	}
+	return cleaning->stuck == 0 ? 0 : -1;
 }
 
 static int sweep_one(void *context, const char *name, unsigned char type)
@@ -946,10 +973,11 @@ int spool_sweep(struct spool *spool, int64_t now, struct error *err)
 	    .older_than = now - (int64_t)SPOOL_STALE_SECONDS,
 	    .err = err};
 
-	return spool_each(spool, spool->dir[SPOOL_TMP], sweep_one, &cleaning, err);
+	return clean(&cleaning, sweep_one);
 }
 
-/* A message is sent after it was made, so a young name says "keep" without a look at the file. */
+/* A message is through after it was made, so a young name says "keep" without a look at the file.
+ */
 static int purge_one(void *context, const char *name, unsigned char type)
 {
 	struct cleaning *cleaning = context;
@@ -961,12 +989,13 @@ static int purge_one(void *context, const char *name, unsigned char type)
 	return remove_when_old(cleaning, name);
 }
 
-int spool_purge(struct spool *spool, int64_t older_than, size_t *removed, struct error *err)
+int spool_purge(struct spool *spool, struct spool_purge *purge, struct error *err)
 {
-	struct cleaning cleaning = {
-	    .spool = spool, .dir = SPOOL_CUR, .older_than = older_than, .err = err};
-	const int result = spool_each(spool, spool->dir[SPOOL_CUR], purge_one, &cleaning, err);
+	struct cleaning cleaning = {.spool = spool,
+	    .dir = purge->dir,
+	    .older_than = purge->older_than,
+	    .purge = purge,
+	    .err = err};
 
-	*removed = cleaning.removed;
-	return result;
+	return clean(&cleaning, purge_one);
 }

@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "entry.h"
@@ -210,10 +211,26 @@ enum spool_moved spool_state_make(struct spool *spool, const char *name, struct 
 enum spool_moved spool_state_move(
     struct spool *spool, const char *from, const char *to, struct error *err);
 
-/* Removes what nobody has written to in tmp/ for SPOOL_STALE_SECONDS before NOW. */
+/*
+ * Removes what nobody has written to in tmp/ for SPOOL_STALE_SECONDS before NOW. What can't be
+ * removed holds up nothing else; it makes -1, with ERR for the first.
+ */
 int spool_sweep(struct spool *spool, int64_t now, struct error *err);
 
-/* Removes sent messages from cur/ that were sent before OLDER_THAN; *REMOVED counts them. */
-int spool_purge(struct spool *spool, int64_t older_than, size_t *removed, struct error *err);
+/* Whether NAME, a file with ST that is old enough, may be removed. */
+typedef bool spool_may_go(void *context, const char *name, const struct stat *st);
+
+/* Mail that is through, and is to be removed. */
+struct spool_purge {
+	enum spool_dir dir;   /* SPOOL_CUR or SPOOL_FAILED */
+	int64_t older_than;   /* it came there before, epoch seconds */
+	spool_may_go *may_go; /* NULL: all may */
+	void *context;
+	size_t messages; /* that are removed, to be set to 0 */
+	uint64_t bytes;	 /* of them */
+};
+
+/* Removes it. Errors as in spool_sweep. */
+int spool_purge(struct spool *spool, struct spool_purge *purge, struct error *err);
 
 #endif

@@ -628,12 +628,20 @@ static void tmp_is_swept_after_36_hours(void **state)
 	assert_true(is_there(place, SPOOL_NEW, "1.h"));
 }
 
+/* How many messages go from DIR that came there before OLDER_THAN. */
+static size_t purge(struct place *place, enum spool_dir dir, int64_t older_than)
+{
+	struct spool_purge purge = {.dir = dir, .older_than = older_than};
+
+	assert_int_equal(spool_purge(&place->spool, &purge, &place->err), 0);
+	return purge.messages;
+}
+
 static void cur_is_purged_by_age(void **state)
 {
 	struct place *place = *state;
 	const int64_t now = time(NULL);
 	char young[64];
-	size_t removed;
 
 	(void)snprintf(young, sizeof young, "%lld.M1P1Q1.h,A=1:2,S", (long long)now + 50);
 	put(place, SPOOL_CUR, young);
@@ -644,16 +652,39 @@ static void cur_is_purged_by_age(void **state)
 	put(place, SPOOL_FAILED, "1000.M1P1Q1.h,A=1,E=5.0.0");
 
 	/* Sent just now, whenever it was made. */
-	assert_int_equal(spool_purge(&place->spool, now - 1, &removed, &place->err), 0);
-	assert_int_equal(removed, 0);
+	assert_int_equal(purge(place, SPOOL_CUR, now - 1), 0);
 	/* By its name the young one is kept without a look. */
-	assert_int_equal(spool_purge(&place->spool, now + 50, &removed, &place->err), 0);
-	assert_int_equal(removed, 2);
+	assert_int_equal(purge(place, SPOOL_CUR, now + 50), 2);
 	assert_true(is_there(place, SPOOL_CUR, young));
-	assert_int_equal(spool_purge(&place->spool, now + 100, &removed, &place->err), 0);
-	assert_int_equal(removed, 1);
+	assert_int_equal(purge(place, SPOOL_CUR, now + 100), 1);
 	assert_int_equal(count_in(place, SPOOL_CUR), 2);
 	assert_int_equal(count_in(place, SPOOL_FAILED), 1);
+	assert_int_equal(purge(place, SPOOL_FAILED, now + 100), 1);
+	assert_int_equal(count_in(place, SPOOL_FAILED), 0);
+}
+
+static bool only_the_second(void *context, const char *name, const struct stat *st)
+{
+	assert_int_equal(st->st_size, strlen(name));
+	++*(size_t *)context;
+	return strcmp(name, "2.h,A=1:2,S") == 0;
+}
+
+static void who_purges_may_be_asked(void **state)
+{
+	struct place *place = *state;
+	size_t asked = 0;
+	struct spool_purge purge = {
+	    .dir = SPOOL_CUR, .older_than = LATER, .may_go = only_the_second, .context = &asked};
+
+	put(place, SPOOL_CUR, "1.h,A=1:2,S");
+	put(place, SPOOL_CUR, "2.h,A=1:2,S");
+	assert_int_equal(spool_purge(&place->spool, &purge, &place->err), 0);
+	assert_int_equal(asked, 2);
+	assert_int_equal(purge.messages, 1);
+	assert_int_equal(purge.bytes, strlen("2.h,A=1:2,S"));
+	assert_true(is_there(place, SPOOL_CUR, "1.h,A=1:2,S"));
+	assert_int_equal(count_in(place, SPOOL_CUR), 1);
 }
 
 /* ---- dumps ---- */
@@ -868,6 +899,7 @@ int main(void)
 	    IN_SPOOL(a_sync_that_fails_is_told_and_stays_due),
 	    IN_SPOOL(tmp_is_swept_after_36_hours),
 	    IN_SPOOL(cur_is_purged_by_age),
+	    IN_SPOOL(who_purges_may_be_asked),
 	    IN_SPOOL(a_result_with_two_names_is_settled),
 	    IN_SPOOL(other_hard_links_are_not_settled),
 	    IN_SPOOL(a_dump_says_how_far_it_is_read),
