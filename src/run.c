@@ -15,13 +15,17 @@
 #include "record.h"
 #include "scan.h"
 #include "spool.h"
+#include "state.h"
 #include "transport.h"
 #include "trouble.h"
 
 #define WAIT_MS	       1000
 #define SCAN_PAUSE_MS  1000 /* between two looks for newcomers while there is still mail to send */
 #define SCAN_SHARE     20   /* and at least so many times what such a look takes */
-#define PURGE_INTERVAL 600  /* seconds between such rounds when nothing is sent */
+#define PURGE_INTERVAL 600  /* seconds between purges, and other such rounds */
+
+/* The record in state/ that has in T when a run with results has purged. */
+static const char PURGE_RECORD[] = "purge";
 
 struct run {
 	const struct config *config;
@@ -488,15 +492,52 @@ static void notify(struct run *run, int64_t since)
 		notify_all(run->config, &run->spool, run->log, &run->trouble, since);
 }
 
+/*
+ * Where much is kept, reading cur/ costs more than the run: not each minute. What is kept for a
+ * short time only is looked at as often, so nothing stays for more than twice its time.
+ */
+static int64_t purge_pause(const struct run *run)
+{
+	const int64_t keep = run->config->keep_sent;
+
+	return keep < PURGE_INTERVAL ? keep : PURGE_INTERVAL;
+}
+
+/* A run without results must not write, so it can't note when, and goes by the clock. */
+static bool is_purge_due(struct run *run, int64_t now)
+{
+	struct state last;
+	int64_t then;
+
+	if (results(run) == 0)
+		return is_round_due(now);
+	if (state_load(&run->spool, PURGE_RECORD, &last, &run->trouble.err) == -1) {
+		trouble_note(&run->trouble);
+		return true;
+	}
+	then = *state_value(&last, 'T');
+	return then > now || now - then >= purge_pause(run);
+}
+
+static void set_time(struct state *state, void *context)
+{
+	const int64_t *now = context;
+
+	*state_value(state, 'T') = *now;
+}
+
 static void purge(struct run *run)
 {
-	const int64_t now = clock_now();
+	int64_t now = clock_now();
 	struct spool_purge purge = {.dir = SPOOL_CUR, .older_than = now - run->config->keep_sent};
 
-	if (results(run) == 0 && !is_round_due(now))
+	if (!is_purge_due(run, now))
 		return;
 	if (spool_purge(&run->spool, &purge, &run->trouble.err) == -1)
 		trouble_stop(&run->trouble);
+	else if (results(run) > 0 && purge_pause(run) > 0 &&
+		 state_update(&run->spool, PURGE_RECORD, set_time, &now, &run->trouble.err) == -1)
+		trouble_note(&run->trouble);
 }
 
 /* What went wrong with the records of results, and asks for an exit status. */

@@ -387,7 +387,7 @@ def loaded(home: Path) -> Iterator[Load]:
 
 def outside(spool: Spool, call: Call) -> bool:
     """Whether a call that writes names anything but a plain name in a folder of the spool."""
-    inside = {str(spool.path), *(str(spool.path / name) for name in DIRECTORIES)}
+    inside = {str(spool.path), *(str(spool.path / name) for name in (*DIRECTORIES, "state"))}
     if call.name.startswith("f") and not call.paths:
         return not re.match(rf"\d+<{re.escape(str(spool.path))}/", call.text)
     return not call.paths or any(

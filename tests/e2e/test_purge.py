@@ -1,4 +1,5 @@
-"""`maildrain purge`: what is sent, or has failed, goes after a while."""
+"""What is sent goes after a while: by `maildrain purge`, and by a run that does not read cur/ each
+time."""
 
 from __future__ import annotations
 
@@ -9,13 +10,15 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from faults.world import Clock, plain_argv
-from lab.measure import have_strace, trace
+from faults.world import Clock, plain_argv, run_at
+from lab.faultserver import FaultServer
+from lab.measure import Trace, have_strace, trace
 from lab.spool import Spool
+from relaying import aim, letter
 
 Done = "subprocess.CompletedProcess[str]"
 
@@ -245,3 +248,108 @@ def test_root_becomes_the_owner(owned: Spool) -> None:
     (opened,) = re.finditer(rf'openat\(AT_FDCWD[^"]*"{owned.path}"', done.text)
     for call in ("setgroups(", f"setgid({GROUP})", f"setuid({OWNER})"):
         assert done.text.index(call) < opened.start()
+
+
+# A run
+
+
+def reads_cur(done: Trace) -> bool:
+    """Whether a run has looked through cur/."""
+    assert done.returncode == 0, done.stderr
+    return bool(done.lines(r'openat\(\d+<[^>]*/cur>, "\."'))
+
+
+def traced_run(spool: Spool) -> Trace:
+    return trace(spool.argv("run"), ("openat",), options=("-y",))
+
+
+def note_purge(spool: Spool, then: int) -> None:
+    """Lets the last purge of a run with results have been THEN."""
+    for path in (spool.path / "state").glob("purge*"):
+        path.unlink()
+    (spool.path / "state" / f"purge,T={then}").touch()
+
+
+@needs_strace
+def test_a_run_reads_cur_once_in_ten_minutes(
+    spool: Spool, fault_server: Callable[..., FaultServer]
+) -> None:
+    aim(spool, fault_server())
+    seen = []
+    for past in (None, None, 500, 610, -100, None):
+        if past is not None:
+            note_purge(spool, int(time.time()) - past)
+        letter(spool)
+        seen.append(reads_cur(traced_run(spool)))
+    assert seen == [True, False, False, True, True, False]
+    (record,) = (path.name for path in (spool.path / "state").glob("purge*"))
+    assert 0 <= int(time.time()) - int(record.partition(",T=")[2]) < 30
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("keep", "past", "due"), [("5m", 200, False), ("5m", 400, True), ("0", 0, True)]
+)
+def test_what_is_kept_for_less_goes_sooner(
+    spool: Spool, fault_server: Callable[..., FaultServer], keep: str, past: int, due: bool
+) -> None:
+    aim(spool, fault_server(), {"keep_sent": keep})
+    note_purge(spool, int(time.time()) - past)
+    letter(spool)
+    assert reads_cur(traced_run(spool)) == due
+
+
+@needs_clock
+def test_a_run_removes_what_is_old(
+    spool: Spool, fault_server: Callable[..., FaultServer], tmp_path: Path
+) -> None:
+    aim(spool, fault_server(), {"keep_sent": "1d"})
+    fill(spool)
+    for name in regular(spool, "new"):
+        (spool.path / "new" / name).unlink()
+    first = letter(spool)
+    assert run_at(spool, Clock(tmp_path, 2 * DAY)).returncode == 0
+    # All but what is young by its name, and that whose file has just been moved by the true clock.
+    assert regular(spool, "cur") == []
+    assert spool.counts()["failed"] > 0 and not (spool.path / "cur" / first).exists()
+
+
+@needs_clock
+@pytest.mark.parametrize(("second", "removed"), [(5, True), (55, True), (65, False), (595, False)])
+def test_a_run_without_results_goes_by_the_clock_and_writes_nothing(
+    spool: Spool, tmp_path: Path, second: int, removed: bool
+) -> None:
+    (spool.path / "cur" / "1.M1P1Q1.h,A=1:2,S").write_bytes(b"x")
+    now = int(time.time())
+    start = now - now % 600 + 30 * DAY
+    assert run_at(spool, Clock(tmp_path, start + second - now)).returncode == 0
+    assert (regular(spool, "cur") == []) == removed
+    assert os.listdir(spool.path / "state") == []
+
+
+@needs_strace
+def test_a_purge_that_fails_is_not_noted(
+    spool: Spool, fault_server: Callable[..., FaultServer]
+) -> None:
+    aim(spool, fault_server(), {"keep_sent": "1s"})
+    (spool.path / "cur" / "1.M1P1Q1.h,A=1:2,S").write_bytes(b"x")
+    time.sleep(2.1)
+    letter(spool)
+    options = ("-e", "inject=unlinkat:error=EIO")
+    done = trace(spool.argv("run"), ("unlinkat",), options=options)
+    assert done.returncode == 74 and "can't remove" in done.stderr
+    assert not list((spool.path / "state").glob("purge*"))
+    letter(spool)
+    assert spool.run().returncode == 0
+    assert "1.M1P1Q1.h,A=1:2,S" not in regular(spool, "cur")
+
+
+def test_a_spool_without_state_gets_it(
+    spool: Spool, fault_server: Callable[..., FaultServer]
+) -> None:
+    """It was made by an older release."""
+    (spool.path / "state").rmdir()
+    aim(spool, fault_server())
+    letter(spool)
+    assert spool.run().returncode == 0
+    assert len(list((spool.path / "state").glob("purge,T=*"))) == 1
