@@ -5,6 +5,7 @@
 #include <sysexits.h>
 
 #define SHOWN 3 /* of several messages that it could be */
+#define LOOKS 4 /* before it is believed that there is none, or several */
 
 struct search {
 	const char *id; /* as it was asked for, perhaps a whole name */
@@ -63,7 +64,8 @@ static int say_several(const struct search *search, struct error *err)
 	return -1;
 }
 
-int find_message(const struct spool *spool, const char *id, struct found *found, struct error *err)
+static int look_once(
+    const struct spool *spool, const char *id, struct found *found, struct error *err)
 {
 	static const enum spool_dir dirs[] = {SPOOL_NEW, SPOOL_FAILED, SPOOL_CUR};
 	struct search search = {.id = id, .found = found, .len = strcspn(id, ",:")};
@@ -82,4 +84,17 @@ int find_message(const struct spool *spool, const char *id, struct found *found,
 	error_set(err, EX_DATAERR, "there is no message %s in %s; see \"maildrain list --all\"", id,
 	    spool->path);
 	return -1;
+}
+
+/* A name that changes while its directory is read may be missed, or met twice. */
+int find_message(const struct spool *spool, const char *id, struct found *found, struct error *err)
+{
+	int result = -1;
+
+	for (int looks = 0; looks < LOOKS && result == -1; looks++) {
+		result = look_once(spool, id, found, err);
+		if (result == -1 && err->status != EX_DATAERR)
+			break;
+	}
+	return result;
 }
