@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sysexits.h>
 
 #include "address.h"
@@ -519,6 +520,45 @@ int config_load(const char *path, enum config_use use, struct config *config, st
 	if (result)
 		config_free(config);
 	return result;
+}
+
+/* The host in a URL of the form that is allowed; *LEN gets its length. */
+static const char *url_host(const char *url, size_t *len)
+{
+	const char *host = strstr(url, "://");
+
+	host = host ? host + 3 : url;
+	*len = strcspn(host, ":/");
+	return host;
+}
+
+static bool is_example_host(const char *host, size_t len)
+{
+	static const char *const domains[] = {"example.com", "example.net", "example.org"};
+	size_t i;
+
+	for (i = 0; i < COUNT(domains); i++) {
+		size_t size = strlen(domains[i]);
+
+		if (len >= size && strncasecmp(host + len - size, domains[i], size) == 0 &&
+		    (len == size || host[len - size - 1] == '.'))
+			return true;
+	}
+	return false;
+}
+
+bool config_is_example(const struct config *config)
+{
+	size_t i;
+
+	for (i = 0; i < config->relay_count; i++) {
+		size_t len;
+		const char *host = url_host(config->relay[i].url, &len);
+
+		if (!is_example_host(host, len))
+			return false;
+	}
+	return config->relay_count > 0;
 }
 
 bool config_tells(const struct config *config)

@@ -89,4 +89,7 @@ bool config_tells(const struct config *config);
 
 void config_free(struct config *config);
 
+/* Whether CONFIG is still the example: it names no relay but one of RFC 2606's example domains. */
+bool config_is_example(const struct config *config);
+
 #endif

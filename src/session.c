@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "secret.h"
-
+#include "advice.h"
 #include "clock.h"
+#include "secret.h"
 
 /* More waits than an opening has: greeting, EHLO twice, STARTTLS, TLS, AUTH with its steps. */
 #define OPENING_WAITS 8
@@ -228,16 +228,20 @@ int session_open(struct session *session, CURLM *multi, const struct relay_confi
 	return 0;
 }
 
+static bool is_smtps(const struct relay_config *relay)
+{
+	return strncmp(relay->url, "smtps:", 6) == 0;
+}
+
 void session_watch(struct session *session, int64_t now_ms)
 {
 	curl_off_t took = 0;
-	bool smtps;
 
 	if (session->state != SESSION_OPENING || session->connected)
 		return;
-	smtps = strncmp(session->relay->url, "smtps:", 6) == 0;
 	if (curl_easy_getinfo(session->easy,
-		smtps ? CURLINFO_APPCONNECT_TIME_T : CURLINFO_CONNECT_TIME_T, &took) != CURLE_OK ||
+		is_smtps(session->relay) ? CURLINFO_APPCONNECT_TIME_T : CURLINFO_CONNECT_TIME_T,
+		&took) != CURLE_OK ||
 	    took == 0)
 		return;
 	session->connected = true;
@@ -263,9 +267,24 @@ static void explain(struct session *session, const char *text)
 		    "%.200s; the relay's last line was: %.250s", text, said);
 }
 
+static const char *advise(const struct session *session, CURLcode result)
+{
+	struct advice_case what = {.result = result,
+	    .connected = session->connected,
+	    .smtps = is_smtps(session->relay),
+	    .refused = session->refused,
+	    .offers_auth = result != CURLE_OK};
+
+	if (curl_easy_getinfo(session->easy, CURLINFO_SSL_VERIFYRESULT, &what.certificate) !=
+	    CURLE_OK)
+		return NULL;
+	return advice_opening(&what);
+}
+
 void session_opening_expired(struct session *session)
 {
 	explain(session, "the relay did not answer in time");
+	session->advice = advice_silence(session->connected, is_smtps(session->relay));
 }
 
 void session_opened(struct session *session, CURLcode result, int64_t now_ms)
@@ -277,12 +296,14 @@ void session_opened(struct session *session, CURLcode result, int64_t now_ms)
 		result = curl_easy_getinfo(session->easy, CURLINFO_ACTIVESOCKET, &session->socket);
 	if (result != CURLE_OK) {
 		session->refused = result == CURLE_LOGIN_DENIED || refused_login;
+		session->advice = advise(session, result);
 		explain(session, cause(session, result));
 		return;
 	}
 	/* A server without AUTH lets libcurl go on without a login. */
 	if (session->relay->user != NULL && !session->authenticated) {
 		session->refused = true;
+		session->advice = advise(session, result);
 		explain(session, "the relay has not taken user and password: it offers no AUTH");
 		return;
 	}

@@ -44,6 +44,7 @@ struct session {
 	int64_t progress_ms;	     /* when the wait of now began */
 	char error[CURL_ERROR_SIZE]; /* libcurl's words on why the opening failed */
 	char why[REPLY_TEXT_MAX];    /* the last reply while opening, then why it failed */
+	const char *advice;	     /* what a person can do about that, or NULL */
 	bool refused;		     /* the relay refused who we are */
 	FILE *trace;   /* verify: where to tell what the server says; NULL otherwise */
 	char tls[128]; /* "TLSv1.3 / TLS_AES_256_GCM_SHA384", "" without TLS */
@@ -73,7 +74,7 @@ void session_read(struct session *session, int64_t now_ms);
 /* Fills the out buffer from the machine when it is empty. */
 void session_fill(struct session *session);
 
-/* The opening took too long: puts that into why. */
+/* The opening took too long: puts that into why and advice. */
 void session_opening_expired(struct session *session);
 
 /*

@@ -180,15 +180,15 @@ static int check_dir(
 	}
 	if ((st.st_mode & 07777) != mode) {
 		error_set(err, EX_CONFIG,
-		    "%s/%s has mode %04o and should have %04o: \"maildrain init\" "
-		    "mends it",
+		    "%s/%s has mode %04o and should have %04o; mend it with \"maildrain init\"",
 		    spool->path, name, (unsigned)st.st_mode & 07777, (unsigned)mode);
 		return -1;
 	}
 	if (st.st_uid != root.st_uid || st.st_gid != root.st_gid) {
 		error_set(err, EX_CONFIG,
-		    "%s/%s belongs to another user or group than %s: see chown(1)", spool->path,
-		    name, spool->path);
+		    "%s/%s belongs to another user or group than %s; run: chown "
+		    "--reference=%s %s/%s",
+		    spool->path, name, spool->path, spool->path, spool->path, name);
 		return -1;
 	}
 	return 0;
@@ -225,7 +225,7 @@ int spool_movable(const struct spool *spool, struct error *err)
 		}
 		if (st.st_dev != root.st_dev) {
 			error_set(err, EX_IOERR,
-			    "%s/%s is on another file system than %s: bring them together",
+			    "%s/%s is on another file system than %s; bring them together",
 			    spool->path, layout[dir].name, spool->path);
 			return -1;
 		}

@@ -67,7 +67,10 @@ struct transport_kind {
 	void (*finish)(struct transport *transport);
 	void (*close)(struct transport *transport);
 
-	/* A session up to AUTH and back; tells OUT what the relay offers. 0, or -1 with ERR. */
+	/*
+	 * A session up to AUTH and back; tells OUT what the relay offers. 0, or -1 with ERR: a line
+	 * on what is wrong and, where there is something to say, lines on what to do.
+	 */
 	int (*probe)(const struct relay_config *relay, FILE *out, struct error *err);
 };
 

@@ -41,6 +41,7 @@ struct transport {
 	struct message *done;
 	struct message **done_end;
 	char why[REPLY_TEXT_MAX];
+	const char *advice; /* on that, or NULL */
 };
 
 static const char *smtp_version(void)
@@ -70,6 +71,7 @@ static void give_up_opening(struct transport *transport, struct slot *slot)
 	if (slot->session.refused)
 		transport->refused = true;
 	(void)snprintf(transport->why, sizeof transport->why, "%s", slot->session.why);
+	transport->advice = slot->session.advice;
 	close_slot(transport, slot);
 }
 
@@ -581,7 +583,8 @@ static int smtp_probe(const struct relay_config *relay, FILE *out, struct error 
 		tell_session(transport, out);
 		smtp_finish(transport);
 	} else {
-		error_set(err, EX_TEMPFAIL, "relay \"%s\" (%s): %s", relay->name, relay->url, why);
+		error_set(err, EX_TEMPFAIL, "%s%s%s", why, transport->advice != NULL ? "\n" : "",
+		    transport->advice != NULL ? transport->advice : "");
 		result = -1;
 	}
 	smtp_close(transport);

@@ -6,7 +6,10 @@
 
 #include "config.h"
 
-/* Tells on stdout what it finds. Returns the exit status of the first thing that is wrong. */
+/*
+ * Tells on stdout what it finds, and what to do about what is wrong. Returns the exit status of the
+ * first thing that is.
+ */
 int verify_all(const struct config *config);
 
 #endif

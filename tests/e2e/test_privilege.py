@@ -803,7 +803,8 @@ def test_verify_names_a_mode_that_lets_others_in(
     done = spool.command("verify")
     assert done.returncode == os.EX_CONFIG
     (problem,) = [text for text in done.stdout.splitlines() if "PROBLEM" in text]
-    assert f"{spool.path}/{place}" in problem and f"{mode:04o}" in problem and "init" in problem
+    assert f"{spool.path}/{place}" in problem and f"{mode:04o}" in problem
+    assert 'to do: mend it with "maildrain init"' in done.stdout
     assert spool.command("init").returncode == 0
     hand_over(spool.path)  # the test's users are not the machine's
     assert spool.command("verify").returncode == 0
