@@ -88,7 +88,8 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) Makefile
 # ---- install ----
 
 UNITS     := maildrain.service maildrain.timer maildrain.path \
-	maildrain@.service maildrain@.timer maildrain@.path
+	maildrain@.service maildrain@.timer maildrain@.path \
+	maildrain-configured.service maildrain-configured.path
 MAN5      := maildrain.conf.5 maildrain-spool.5
 INSTALLED := $(addprefix $(UNITDIR)/,$(UNITS)) $(addprefix $(MANDIR)/man5/,$(MAN5)) \
 	$(MANDIR)/man8/maildrain.8 $(SYSUSERSDIR)/maildrain.conf $(TMPFILESDIR)/maildrain.conf \

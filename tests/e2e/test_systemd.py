@@ -75,7 +75,8 @@ def verify(unit: Path) -> str:
 
 
 def test_all_units_are_there() -> None:
-    assert UNITS == [f"maildrain{at}.{kind}" for at in ("", "@") for kind in KINDS]
+    own = [f"maildrain{at}.{kind}" for at in ("", "@") for kind in KINDS]
+    assert UNITS == sorted(own + ["maildrain-configured.path", "maildrain-configured.service"])
 
 
 @needs_systemd
@@ -132,7 +133,7 @@ def as_instance(line: str) -> str:
 def test_template_has_the_same_settings(kind: str) -> None:
     for section in ("Unit", "Service", "Timer", "Path", "Install"):
         plain = settings(SYSTEMD / f"maildrain.{kind}", section)
-        expected = [as_instance(line) for line in plain]
+        expected = [as_instance(line) for line in plain if "configured" not in line]
         assert settings(SYSTEMD / f"maildrain@.{kind}", section) == expected
 
 
@@ -298,9 +299,11 @@ class CronJob:
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
 
-    def install(self, status: int) -> None:
+    def install(self, status: int, configured: int = 0) -> None:
         self._script(
-            self.program, f'echo "$*" >"{self.ran}"; echo words; echo trouble >&2; exit {status}'
+            self.program,
+            f'[ "$*" != "verify --configured" ] || {{ echo no >&2; exit {configured}; }}\n'
+            f'echo "$*" >"{self.ran}"; echo words; echo trouble >&2; exit {status}',
         )
 
     def run(self) -> subprocess.CompletedProcess[str]:
@@ -326,6 +329,13 @@ def test_cron_is_silent_without_the_program(cron_job: CronJob) -> None:
     result = cron_job.run()
     assert (result.returncode, result.stdout) == (0, "")
     assert not cron_job.syslog.exists()
+
+
+def test_cron_is_silent_until_it_is_configured(cron_job: CronJob) -> None:
+    cron_job.install(0, configured=78)
+    result = cron_job.run()
+    assert (result.returncode, result.stdout) == (0, "")
+    assert not cron_job.ran.exists() and not cron_job.syslog.exists()
 
 
 def test_cron_leaves_the_work_to_systemd(cron_job: CronJob) -> None:
