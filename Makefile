@@ -23,6 +23,9 @@ SYSCONFDIR  ?= /etc
 UNITDIR     ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+BASHDIR     ?= $(PREFIX)/share/bash-completion/completions
+# Debian's zsh has a place for what packages bring, and one for what is installed by hand.
+ZSHDIR      ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
 # What the code needs, and what a packager may replace.
 CFLAGS   ?= -O2 -g
@@ -94,7 +97,7 @@ MAN5      := maildrain.conf.5 maildrain-spool.5
 INSTALLED := $(addprefix $(UNITDIR)/,$(UNITS)) $(addprefix $(MANDIR)/man5/,$(MAN5)) \
 	$(MANDIR)/man8/maildrain.8 $(SYSUSERSDIR)/maildrain.conf $(TMPFILESDIR)/maildrain.conf \
 	$(LIBDIR)/smtp.so $(SBINDIR)/maildrain $(DOCDIR)/README.md $(DOCDIR)/maildrain.conf \
-	$(DOCDIR)/maildrain.cron
+	$(DOCDIR)/maildrain.cron $(BASHDIR)/maildrain $(ZSHDIR)/_maildrain
 
 # The units name the program where Debian has it; another PREFIX is written into the copies.
 AT_PREFIX = sed 's|/usr/sbin/maildrain|$(SBINDIR)/maildrain|g'
@@ -102,7 +105,8 @@ AT_PREFIX = sed 's|/usr/sbin/maildrain|$(SBINDIR)/maildrain|g'
 .PHONY: install
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(SBINDIR) $(LIBDIR) $(MANDIR)/man5 $(MANDIR)/man8 \
-		$(DOCDIR) $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(PYTHONDIR)/maildrain $(SYSCONFDIR))
+		$(DOCDIR) $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(PYTHONDIR)/maildrain \
+		$(BASHDIR) $(ZSHDIR) $(SYSCONFDIR))
 	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/maildrain
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(SBINDIR)/maildrain
 	$(INSTALL) -m 644 $(MODULE) $(DESTDIR)$(LIBDIR)/smtp.so
@@ -113,6 +117,8 @@ install: all
 		$(DESTDIR)$(PYTHONDIR)/maildrain/
 	$(INSTALL) -m 644 systemd/maildrain.sysusers $(DESTDIR)$(SYSUSERSDIR)/maildrain.conf
 	$(INSTALL) -m 644 systemd/maildrain.tmpfiles $(DESTDIR)$(TMPFILESDIR)/maildrain.conf
+	$(INSTALL) -m 644 etc/completion/maildrain.bash $(DESTDIR)$(BASHDIR)/maildrain
+	$(INSTALL) -m 644 etc/completion/_maildrain $(DESTDIR)$(ZSHDIR)/_maildrain
 	for unit in $(UNITS); do \
 		$(AT_PREFIX) "systemd/$$unit" > "$(DESTDIR)$(UNITDIR)/$$unit" || exit 1; done
 	$(AT_PREFIX) etc/maildrain.cron > $(DESTDIR)$(DOCDIR)/maildrain.cron

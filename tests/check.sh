@@ -131,7 +131,7 @@ cppchecked() {
 }
 
 shellchecked() {
-	shellcheck .ci/run tests/*.sh tests/*/*.sh
+	shellcheck .ci/run tests/*.sh tests/*/*.sh etc/completion/maildrain.bash
 }
 
 # All but what is said of this machine: which other pages it has, and its index of them.

@@ -12,7 +12,8 @@ CHECK=("${DEMO[@]}" clang libclang-rt-dev clang-format clang-tidy cppcheck shell
 	libcmocka-dev python3-pytest python3-pip python3-setuptools python3-wheel openssl strace
 	systemd dbus cron postfix dovecot-core libsasl2-modules python3-pyte procps iproute2 util-linux
 	s-nail git-email libmailtools-perl php-cli
-	faketime bindfs e2fsprogs xfsprogs btrfs-progs valgrind)
+	faketime bindfs e2fsprogs xfsprogs btrfs-progs valgrind
+	bash-completion zsh)
 # nullmailer and dma can't be installed beside Postfix: the bench unpacks them in a folder.
 BENCH=("${BUILD[@]}" python3-django postfix dovecot-core stunnel4 openssl strace valgrind)
 
