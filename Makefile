@@ -155,11 +155,14 @@ help:
 	@echo "make check-django  only the tests of the Django backend"
 	@echo "make faults        the fault campaign in full: what each fault costs (a quarter of an hour)"
 	@echo "make fuzz          fuzz what reads names, messages, replies and config (FUZZ_SECONDS each)"
+	@echo "make check-package build the Debian packages and install them in chroots (root)"
+	@echo "make check-systemd install them under a systemd of its own, and watch it send (root)"
 	@echo "make check-matrix  the tests on other releases of Debian, in chroots (root, slow)"
 	@echo "make bench         compare with other senders (a quarter of an hour; root for all of them)"
 	@echo "make bench-quick   the same in a minute or two;  make bench-readme puts it into README.md"
 	@echo "make bench-NAME    drain, scale, empty, syscalls, fair, instructions or path: tests/bench"
 	@echo "make bench-drop    what Django pays for a message, beside the bare system calls"
+	@echo "make deb           build Debian packages in build/"
 	@echo "make deps          install what building needs (apt, with sudo when not root)"
 	@echo "make install-sendmail  also as sendmail, mailq and newaliases for other programs"
 	@echo "make install, uninstall, clean, format"
@@ -205,6 +208,24 @@ FUZZ_SECONDS ?= 300
 fuzz:
 	@tests/deps.sh check
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+# For the release of Debian that this is; below etc/debian is how.
+.PHONY: deb
+deb:
+	@tests/deps.sh deb
+	@etc/debian/build.sh
+
+# In fresh chroots: RELEASES="bookworm trixie" by default.
+.PHONY: check-package
+check-package:
+	@tests/deps.sh check
+	tests/package.sh $(RELEASES)
+
+.PHONY: check-systemd
+check-systemd:
+	@tests/deps.sh check
+	@etc/debian/build.sh
+	$(PYTHON) -m pytest -q tests/package/test_systemd.py
 
 .PHONY: check-matrix
 check-matrix:

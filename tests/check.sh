@@ -131,7 +131,8 @@ cppchecked() {
 }
 
 shellchecked() {
-	shellcheck .ci/run tests/*.sh tests/*/*.sh etc/completion/maildrain.bash
+	shellcheck .ci/run tests/*.sh tests/*/*.sh etc/debian/build.sh etc/debian/maildrain.p* \
+		etc/completion/maildrain.bash
 }
 
 # All but what is said of this machine: which other pages it has, and its index of them.
@@ -178,6 +179,12 @@ instructions() {
 		$PYTHON -m bench instructions
 }
 
+# Built and installed as far as this machine allows: tests/package.sh does it for other releases.
+package() {
+	etc/debian/build.sh && PYTHONDONTWRITEBYTECODE=1 MAILDRAIN=$PWD/build/sbin/maildrain \
+		$PYTHON -m pytest -q -p no:cacheprovider tests/package
+}
+
 demo() {
 	$PYTHON tests/demo/demo.py build/sbin/maildrain
 }
@@ -212,6 +219,7 @@ step "Django backend" django
 step "fuzzers, 3 seconds each" fuzzed
 step "fault campaign, short form" faults
 step "instructions per message" instructions
+step "Debian packages" package
 step "demo" demo
 step "line coverage of src/ at least $COVERAGE_MIN %" coverage
 grep -h '^TOTAL' "$LOGS"/line-coverage*.log

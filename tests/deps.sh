@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the packages that are missing for one purpose: build, demo, check or bench.
+# Installs the packages that are missing for one purpose: build, deb, demo, check or bench.
 #
 # With apt, as root or through sudo. It says what it installs; it never removes a package, so a
 # mail server that is there is not replaced.
@@ -7,23 +7,25 @@
 set -euo pipefail
 
 BUILD=(gcc make pkg-config libc6-dev libcurl4-openssl-dev libconfuse-dev libjansson-dev)
+DEB=("${BUILD[@]}" dpkg-dev debhelper dh-python python3)
 DEMO=("${BUILD[@]}" python3-django python3-aiosmtpd)
-CHECK=("${DEMO[@]}" clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr
-	libcmocka-dev python3-pytest python3-pip python3-setuptools python3-wheel openssl strace
+CHECK=("${DEMO[@]}" "${DEB[@]}" clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc
+	gcovr libcmocka-dev python3-pytest python3-pip python3-setuptools python3-wheel openssl strace
 	systemd dbus cron postfix dovecot-core libsasl2-modules python3-pyte procps iproute2 util-linux
 	s-nail git-email libmailtools-perl php-cli
 	faketime bindfs e2fsprogs xfsprogs btrfs-progs valgrind
-	bash-completion zsh)
+	debootstrap lintian bash-completion zsh)
 # nullmailer and dma can't be installed beside Postfix: the bench unpacks them in a folder.
 BENCH=("${BUILD[@]}" python3-django postfix dovecot-core stunnel4 openssl strace valgrind)
 
 case ${1:-} in
 build) wanted=("${BUILD[@]}") ;;
+deb) wanted=("${DEB[@]}") ;;
 demo) wanted=("${DEMO[@]}") ;;
 check) wanted=("${CHECK[@]}") ;;
 bench) wanted=("${BENCH[@]}") ;;
 *)
-	echo "usage: tests/deps.sh build|demo|check|bench" >&2
+	echo "usage: tests/deps.sh build|deb|demo|check|bench" >&2
 	exit 64
 	;;
 esac

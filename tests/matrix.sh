@@ -13,8 +13,6 @@
 set -euo pipefail
 
 RELEASES=(trixie trixie-backports unstable)
-MIRROR=${MIRROR:-http://deb.debian.org/debian}
-KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 PACKAGES=(
 	gcc make pkg-config libc6-dev libcurl4-openssl-dev libconfuse-dev libjansson-dev libcmocka-dev
 	python3 python3-django python3-pip python3-pytest python3-setuptools python3-wheel
@@ -22,6 +20,9 @@ PACKAGES=(
 	e2fsprogs
 )
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
+
+# shellcheck source=tests/chroot.sh
+. "$ROOT/tests/chroot.sh"
 
 # The suite that debootstrap makes for a release.
 suite_of() {
@@ -44,37 +45,6 @@ overlay_packages_of() {
 	esac
 }
 
-die() {
-	echo "matrix: $*" >&2
-	exit 1
-}
-
-# Runs a command in the chroot $1 with what a build and a mail server expect to find mounted.
-# unshare --kill-child ends what the command left running; the namespace takes the mounts with it.
-in_chroot() {
-	local chroot=$1
-	shift
-	# shellcheck disable=SC2016 # expanded by the inner shell
-	unshare --mount --propagation private --pid --fork --kill-child bash -euc '
-		chroot=$1
-		shift
-		mount -t proc proc "$chroot/proc"
-		mount -t tmpfs -o mode=755 tmpfs "$chroot/dev"
-		for node in null zero full random urandom tty; do
-			: >"$chroot/dev/$node"
-			mount --bind "/dev/$node" "$chroot/dev/$node"
-		done
-		ln -s /proc/self/fd "$chroot/dev/fd"
-		mkdir "$chroot/dev/pts"
-		mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts "$chroot/dev/pts"
-		ln -s pts/ptmx "$chroot/dev/ptmx"
-		mkdir -m 1777 "$chroot/dev/shm"
-		mount -t tmpfs -o mode=1777 tmpfs "$chroot/tmp"
-		exec chroot "$chroot" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-			LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
-	' bash "$chroot" "$@"
-}
-
 # The release files of unstable and experimental may be out of date: both are only asked for
 # what they have.
 write_sources() {
@@ -93,16 +63,7 @@ make_chroot() {
 	if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
 		return
 	fi
-	if [ ! -e "$chroot/.matrix-base" ]; then
-		rm -rf --one-file-system "$chroot"
-		debootstrap --variant=minbase --keyring="$KEYRING" "$(suite_of "$release")" \
-			"$chroot" "$MIRROR"
-		touch "$chroot/.matrix-base"
-	fi
-	install -m 644 /etc/resolv.conf /etc/hosts "$chroot/etc/"
-	# No daemon starts by being installed.
-	printf '#!/bin/sh\nexit 101\n' >"$chroot/usr/sbin/policy-rc.d"
-	chmod 755 "$chroot/usr/sbin/policy-rc.d"
+	make_base "$(suite_of "$release")" "$chroot"
 	write_sources "$release" "$chroot"
 	in_chroot "$chroot" apt-get update
 	in_chroot "$chroot" apt-get install -y --no-install-recommends "${PACKAGES[@]}"
@@ -114,18 +75,6 @@ make_chroot() {
 	fi
 	in_chroot "$chroot" apt-get clean
 	echo "$wanted" >"$stamp"
-}
-
-# Copies what git knows, and what it doesn't know yet but does not ignore.
-copy_source() {
-	local target=$1/src/maildrain
-	rm -rf "$target"
-	mkdir -p "$target"
-	git -C "$ROOT" ls-files -z --cached --others --exclude-standard |
-		(cd "$ROOT" && while IFS= read -r -d '' file; do
-			if [ -e "$file" ]; then printf '%s\0' "$file"; fi
-		done | tar --create --null --files-from=- --owner=0 --group=0) |
-		tar --extract --directory "$target"
 }
 
 # What the last line of a log says that it counted, as "12 passed, 0 failed".
@@ -184,11 +133,7 @@ run_release() {
 	echo
 }
 
-[ "$(id -u)" = 0 ] || die "chroots and mounts need root: run \"sudo make check-matrix\""
-for tool in debootstrap unshare git; do
-	command -v "$tool" >/dev/null ||
-		die "$tool is missing: apt install debootstrap util-linux git"
-done
+need_chroots
 MATRIX_DIR=${MATRIX_DIR:-$ROOT/build/matrix}
 mkdir -p "$MATRIX_DIR"
 MATRIX_DIR=$(cd "$MATRIX_DIR" && pwd)

@@ -29,7 +29,7 @@ _maildrain_values() {
 	case $word in
 	FILE) compgen -f -- "$cur" ;;
 	DIR) compgen -d -- "$cur" ;;
-	STATE) compgen -W 'waiting inflight deferred failed sent' -- "$cur" ;;
+	STATE) compgen -W 'waiting in-flight deferred failed sent' -- "$cur" ;;
 	ID*) compgen -W "$(_maildrain_ids "$@")" -- "$cur" ;;
 	esac
 }

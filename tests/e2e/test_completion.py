@@ -182,6 +182,15 @@ def test_ids(shell: Shell, make_spool: Callable[..., Spool]) -> None:
         assert shell.complete(f"{start} 2") == [uniques[1]]
 
 
+def test_states(shell: Shell) -> None:
+    """The one list that stands in the files of the shells: as the help of the program has it."""
+    for command in commands_with("STATE"):
+        told = re.findall(r"(?m)^  STATE .*?that are (.*)$", say_help(command))[0]
+        assert sorted(shell.complete(f"maildrain {command} ")) == sorted(
+            re.findall(r"[a-z-]+", told.replace(" or ", " "))
+        )
+
+
 def test_no_word_of_a_fault_on_the_terminal(shell: Shell) -> None:
     for command in commands_with("ID"):
         assert shell.complete(f"maildrain -c /nowhere {command} ") == []
