@@ -215,6 +215,8 @@ static int put_entry(json_t *object, const struct view *view)
 	    number_or_null(entry->not_before, view_is_open(view) && entry->not_before > 0));
 	missing |= put(object, "expires", number_or_null(entry->expires, entry->expires > 0));
 	missing |= put(object, "claim", claim(view));
+	missing |= put(object, "warned", number_or_null(entry->warned, entry->warned > 0));
+	missing |= put(object, "untold", number_or_null(entry->notify, entry->notify > 0));
 	return missing;
 }
 

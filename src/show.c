@@ -217,6 +217,10 @@ static void show_history(const struct view *view, const struct retry *retry)
 		line_time("next", entry->not_before, view->now);
 	if (entry->expires > 0)
 		line_time("expires", entry->expires, view->now);
+	if (entry->warned > 0)
+		line_time("warned", entry->warned, view->now);
+	if (entry->notify > 0)
+		line_time("untold", entry->notify, view->now);
 	if (entry->priority != ENTRY_PRIORITY_DEFAULT) {
 		label("priority");
 		(void)printf("%u\n", entry->priority);

@@ -24,7 +24,7 @@ TO_B = ("a@example.com", ["b@example.net"])
 STATES = ("waiting", "in_flight", "deferred", "failed", "sent")
 FIELDS = {
     "id", "state", "file", "made", "attempts", "status", "priority", "due", "next", "expires",
-    "claim", "size", "sender", "recipients", "fault",
+    "claim", "warned", "untold", "size", "sender", "recipients", "fault",
 }  # fmt: skip
 
 _count = itertools.count(1)

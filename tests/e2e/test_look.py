@@ -97,6 +97,8 @@ def test_list_json_of_a_deferred_message(spool: Spool) -> None:
             "next": now + 310,
             "expires": now + 9000,
             "claim": None,
+            "warned": None,
+            "untold": None,
             "size": len(block + MESSAGE),
             "sender": "a@example.com",
             "recipients": [
@@ -118,8 +120,8 @@ def test_list_json_in_each_state(spool: Spool) -> None:
     names = {
         "waiting": spool.drop(MESSAGE, name(5), ("", ["b@example.net"])),
         "in_flight": spool.drop(MESSAGE, name(6, f",A=1,C=web-1-7,T={now + 100}"), TO_B),
-        "deferred": spool.drop(MESSAGE, name(7, ",A=1,C=web-1-7,T=5"), TO_B),
-        "failed": put(spool, "failed", name(8, ",A=9,E=5.4.7")),
+        "deferred": spool.drop(MESSAGE, name(7, ",A=1,C=web-1-7,D=4,T=5"), TO_B),
+        "failed": put(spool, "failed", name(8, f",A=9,E=5.4.7,N={now - 3}")),
         "sent": put(spool, "cur", name(9, ",A=1:2,S")),
     }
     messages = by_id(spool, "--all")
@@ -135,6 +137,8 @@ def test_list_json_in_each_state(spool: Spool) -> None:
     assert of["in_flight"]["claim"] == {"host": "web-1", "pid": 7, "until": now + 100}
     assert not of["in_flight"]["due"] and of["in_flight"]["next"] is None
     assert of["deferred"]["due"] and of["deferred"]["next"] == 5
+    assert of["deferred"]["warned"] == 4 and of["deferred"]["untold"] is None
+    assert of["failed"]["untold"] == now - 3 and of["failed"]["warned"] is None
     assert of["deferred"]["claim"] == {"host": "web-1", "pid": 7, "until": 5}
     assert of["failed"]["status"] == "5.4.7" and of["failed"]["next"] is None
     served = [one["address"] for one in of["sent"]["recipients"]]

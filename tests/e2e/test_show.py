@@ -83,7 +83,9 @@ def test_show_failed(spool: Spool) -> None:
 def test_show_deferred(spool: Spool) -> None:
     now = int(time.time())
     file = spool.drop(
-        MESSAGE, name(60, f",A=2,E=4.4.2,P=1,T={now + 330},X={now + 90_100}"), TO_B
+        MESSAGE,
+        name(60, f",A=2,D={now - 3},E=4.4.2,N={now - 3},P=1,T={now + 330},X={now + 90_100}"),
+        TO_B,
     )
     said = labels(show(spool, unique_of(file)))
     assert said["state"] == ["deferred"] and said["attempts"] == ["2 of 9"]
@@ -91,6 +93,7 @@ def test_show_deferred(spool: Spool) -> None:
     at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now + 330))
     assert said["next"] == [f"{at}, in 5m"]
     assert said["expires"][0].endswith(", in 1d 1h") and said["priority"] == ["1"]
+    assert said["warned"][0].endswith("s ago") and said["untold"] == said["warned"]
     assert said["recipient"] == ["<b@example.net> deferred"] and "claim" not in said
 
 
