@@ -338,7 +338,8 @@ def test_words_are_lists(desk: Desk) -> None:
 
 
 def test_local_names_get_a_domain(desk: Desk, aio_server: Servers) -> None:
-    text = b"From: root (Cron Daemon)\nTo: root\nSubject: root\nDate: x\nMessage-ID: <1@x>\n\nroot\n"
+    text = b"From: root (Cron Daemon)\nTo: root\nSubject: root\n"
+    text += b"Date: x\nMessage-ID: <1@x>\n\nroot\n"
     desk.queue("root", text=text)
     got = desk.deliver(aio_server())
     assert (got.sender, got.recipients) == (ME, (f"root@{DOMAIN}",))
@@ -692,13 +693,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = Path(tempfile.mkdtemp(prefix="maildrain-sendmail-"))
     place.chmod(0o755)
     target = place / "build/sbin/maildrain"
-    make = ["make", "-s", f"BUILD={place}/build", f"SYSCONFDIR={place}/etc", "CFLAGS=-O0", "HARDEN="]
+    where = [f"BUILD={place}/build", f"SYSCONFDIR={place}/etc"]
+    command = ["make", "-s", *where, "CFLAGS=-O0", "HARDEN=", str(target)]
     (place / "etc").mkdir()
     log = tmp_path_factory.mktemp("make") / "log"
     with open(log, "wb") as output:
-        done = subprocess.run(
-            [*make, str(target)], cwd=repo.ROOT, stdout=output, stderr=output, timeout=300
-        )
+        done = subprocess.run(command, cwd=repo.ROOT, stdout=output, stderr=output, timeout=300)
     assert done.returncode == 0, log.read_text()
     for name in ("sendmail", "mailq", "newaliases", "sendmails"):
         (place / name).symlink_to(target)
