@@ -73,7 +73,7 @@ int call_open(const struct call *call, struct call_spool *opened)
 {
 	struct error err;
 
-	if (config_load(call->config_path, CONFIG_INSPECT, &opened->config, &err) == -1)
+	if (config_load(call->config_path, CONFIG_SPOOL, &opened->config, &err) == -1)
 		return call_complain(&err);
 	if (spool_open(&opened->spool, opened->config.spool, &err) == 0)
 		return EX_OK;
@@ -96,7 +96,7 @@ int call_open_owned(const struct call *call, bool look, struct call_spool *opene
 {
 	struct error err;
 
-	if (config_load(call->config_path, CONFIG_INSPECT, &opened->config, &err) == -1)
+	if (config_load(call->config_path, CONFIG_SPOOL, &opened->config, &err) == -1)
 		return call_complain(&err);
 	if (open_owned(look, opened, &err) == 0)
 		return EX_OK;

@@ -25,7 +25,7 @@ static int run(struct call *call)
 		return call_status(status);
 	if (call->argc == 1)
 		return init_at(call->argv[0]);
-	if (config_load(call->config_path, CONFIG_INSPECT, &config, &err) == -1)
+	if (config_load(call->config_path, CONFIG_SPOOL, &config, &err) == -1)
 		return call_complain(&err);
 	status = init_at(config.spool);
 	config_free(&config);

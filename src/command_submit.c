@@ -152,7 +152,7 @@ static int submit(const struct call *call, const struct submit *what)
 		return call_usage_error("say who it is for, or -t for those of the header", "");
 	/* The run must be able to read the file, whatever the caller's mask is. */
 	(void)umask(027);
-	if (config_load(call->config_path, CONFIG_INSPECT, &config, &err) == -1)
+	if (config_load(call->config_path, CONFIG_SPOOL, &config, &err) == -1)
 		return call_complain(&err);
 	if (submit_message(what, &config, &err) == -1)
 		status = call_complain(&err);

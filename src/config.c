@@ -467,6 +467,8 @@ static int fill_relay(const struct confparse_section *section, struct relay_conf
 	relay->name = strdup(cfg_title(section->cfg));
 	if (!relay->name)
 		return confparse_fail_memory(section->parse);
+	if (section->parse->use == CONFIG_SPOOL)
+		return 0;
 	if (check_values(section) || fill_url(section, relay, &url) ||
 	    fill_tls(section, relay, url.smtps) || fill_helo(section, relay) ||
 	    fill_files(section, relay) || fill_timeouts(section, &relay->timeout))

@@ -74,6 +74,7 @@ struct config {
 };
 
 enum config_use {
+	CONFIG_SPOOL, /* of a relay nothing is read but its name; ${VAR} may be unset in the rest */
 	CONFIG_INSPECT, /* passwords are not read, and ${VAR} in password_file may be unset */
 	CONFIG_SEND
 };

@@ -235,12 +235,14 @@ static int survey_item(struct confparse *parse, const struct conftext_item *item
 /* Finds the faults in the text that libconfuse would not, and blanks its comments. */
 static int survey(struct confparse *parse, char *text, size_t len)
 {
+	static const char *const spared[] = {[CONFIG_SPOOL] = CONFTEXT_SECTIONS,
+	    [CONFIG_INSPECT] = "password_file",
+	    [CONFIG_SEND] = NULL};
 	struct conftext ct;
 	struct conftext_item item;
 	int got;
 
-	conftext_start(
-	    &ct, text, len, getenv, parse->use == CONFIG_INSPECT ? "password_file" : NULL);
+	conftext_start(&ct, text, len, getenv, spared[parse->use]);
 	while ((got = conftext_next(&ct, &item)) == 1)
 		if (survey_item(parse, &item))
 			return -1;

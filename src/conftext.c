@@ -137,16 +137,25 @@ static int skip_blanks(struct conftext *ct)
 	}
 }
 
+/* Whether the variables in ITEM may be unset. */
+static bool is_spared(const struct conftext *ct, const struct conftext_item *item)
+{
+	const size_t len = ct->spared ? strlen(ct->spared) : 0;
+
+	if (len == 0)
+		return false;
+	if (strcmp(ct->spared, CONFTEXT_SECTIONS) == 0)
+		return ct->section_line != 0;
+	return len == item->name_len && memcmp(ct->spared, item->name, len) == 0;
+}
+
 /* What getenv knows of a variable; unset is a fault, and so is empty when a default was given. */
 static int check_environment(
     struct conftext *ct, const struct conftext_item *item, const char *variable, bool has_default)
 {
 	const char *value = ct->env(variable);
-	size_t spared = ct->spared ? strlen(ct->spared) : 0;
 
-	if (value && *value)
-		return 0;
-	if (spared && spared == item->name_len && memcmp(ct->spared, item->name, spared) == 0)
+	if ((value && *value) || is_spared(ct, item))
 		return 0;
 	if (!value)
 		return has_default ? 0

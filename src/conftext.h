@@ -27,9 +27,9 @@ struct conftext {
 	char *text;
 	size_t len;
 	conftext_env *env;
-	const char *spared;    /* NULL, or an option whose variables may be unset */
-	size_t pos;	       /* the next byte to read */
-	unsigned line;	       /* the line it is in, from 1 */
+	const char *spared; /* NULL, an option whose variables may be unset, or CONFTEXT_SECTIONS */
+	size_t pos;	    /* the next byte to read */
+	unsigned line;	    /* the line it is in, from 1 */
 	unsigned section_line; /* where the section around it was opened; 0 outside */
 	unsigned fault_line;
 	char fault[256]; /* what is wrong and what to do, printable */
@@ -46,6 +46,9 @@ struct conftext_item {
 	const char *title; /* of a section, as written between its quotes; NULL without */
 	size_t title_len;
 };
+
+/* In place of an option: all those in sections. */
+#define CONFTEXT_SECTIONS "*"
 
 /*
  * Prepares CT to read TEXT, which stays the caller's. Comments are overwritten with spaces while

@@ -275,6 +275,21 @@ def test_who_only_looks_needs_no_password(spool: Spool) -> None:
     assert "CREDENTIALS_DIRECTORY" in done.stderr
 
 
+def test_who_queues_or_looks_needs_nothing_of_a_relay(spool: Spool) -> None:
+    """Variables that only the service has, and values that only a run can use."""
+    relay = {"url": "smtp://${SMTP_HOST}", "user": "${SMTP_USER}", "connections": "many"}
+    spool.write_config(**relay)
+    for command in (["status"], ["list"], ["init"], ["retry", "--all"], ["purge"]):
+        assert spool.command(*command).returncode == 0, command
+    done = subprocess.run(spool.argv("submit", "root"), input=b"hello\n", capture_output=True)
+    assert done.returncode == 0 and spool.counts()["new"] == 1
+    for command in (["run"], ["verify"]):
+        done_too = spool.command(*command)
+        assert done_too.returncode == 78 and "SMTP_HOST" in done_too.stderr
+    spool.write_config({"keep_sent": "${KEEP}"}, **relay)
+    assert spool.command("status").returncode == 78
+
+
 def test_the_example_works_after_changing_three_values(
     spool: Spool, fault_server: Callable[..., FaultServer]
 ) -> None:

@@ -276,9 +276,33 @@ static void test_truncated(void **state)
 	assert_int_equal(seen, 3);
 }
 
+static void variables_of_sections_may_be_spared(void **state)
+{
+	static const char inside[] = "a = 1\nrelay \"x\" {\n\turl = \"${UNSET}/${EMPTY}\"\n}\n";
+	static const char outside[] = "relay \"x\" {\n}\nspool = \"${UNSET}\"\n";
+	char text[128];
+	struct conftext ct;
+	struct conftext_item item;
+	int got;
+
+	(void)state;
+	(void)strcpy(text, inside);
+	conftext_start(&ct, text, strlen(text), environment, CONFTEXT_SECTIONS);
+	while ((got = conftext_next(&ct, &item)) == 1)
+		;
+	assert_int_equal(got, 0);
+	(void)strcpy(text, outside);
+	conftext_start(&ct, text, strlen(text), environment, CONFTEXT_SECTIONS);
+	while ((got = conftext_next(&ct, &item)) == 1)
+		;
+	assert_int_equal(got, -1);
+	assert_int_equal(ct.fault_line, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(variables_of_sections_may_be_spared),
 	    cmocka_unit_test(test_accepted),
 	    cmocka_unit_test(test_comments_become_blanks),
 	    cmocka_unit_test(test_items),
