@@ -82,6 +82,8 @@ struct call_spool {
 
 /* For those who only look. */
 int call_open(const struct call *call, struct call_spool *opened);
+/* The same for those who complain in their own way. 0, or -1 with ERR. */
+int call_try_open(const struct call *call, struct call_spool *opened, struct error *err);
 /*
  * For those who move messages: root becomes the owner of the spool. With LOOK it is not asked
  * whether they can be moved.

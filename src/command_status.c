@@ -6,20 +6,21 @@
 
 static int run(struct call *call)
 {
-	static const struct option known[] = {{"json", no_argument, NULL, 'j'}, CALL_OPTIONS};
+	static const struct option known[] = {
+	    {"json", no_argument, NULL, 'j'}, {"prometheus", no_argument, NULL, 'p'}, CALL_OPTIONS};
+	status_writer *write = status_show;
 	struct call_spool opened;
 	struct error err;
-	bool json = false;
 	int status;
 
 	while ((status = call_option(call, known, 0)) >= 0)
-		json = true;
+		write = status == 'j' ? status_json : status_prometheus;
 	if (status != CALL_WORDS)
 		return call_status(status);
 	status = call_open(call, &opened);
 	if (status != EX_OK)
 		return status;
-	if ((json ? status_json : status_show)(&opened.spool, &err) == -1)
+	if (write(&opened.spool, &opened.config, &err) == -1)
 		status = call_complain(&err);
 	call_close(&opened);
 	return status;
@@ -27,8 +28,9 @@ static int run(struct call *call)
 
 const struct command command_status = {
     .name = "status",
-    .words = "[--json]",
+    .words = "[--json | --prometheus]",
     .summary = "Count what waits, is deferred, failed or sent",
-    .help = "  --json    for programs\n",
+    .help = "  --json          for programs\n"
+	    "  --prometheus    as metrics in the text format of Prometheus\n",
     .run = run,
 };

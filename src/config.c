@@ -266,7 +266,10 @@ static int fill_top(const struct confparse_section *top, struct config *config)
 		return fail_value(top, "keep_sent", 0,
 		    "must be a duration up to 36500d, such as \"12h\" or \"7d\", or \"0\" to "
 		    "remove a message once it is sent");
-	return fill_sharing(top, config) || fill_notify(top, &config->notify) ? -1 : 0;
+	return fill_sharing(top, config) || fill_notify(top, &config->notify) ||
+		       copy_path(top, "metrics_file", &config->metrics_file)
+		   ? -1
+		   : 0;
 }
 
 static int fill_url(
@@ -603,5 +606,6 @@ void config_free(struct config *config)
 	free(config->path);
 	free(config->spool);
 	free(config->domain);
+	free(config->metrics_file);
 	memset(config, 0, sizeof *config);
 }

@@ -69,6 +69,7 @@ struct config {
 	bool shared_spool; /* other runs, on this host or others, drain it too */
 	int64_t claim;	   /* seconds that a claim holds */
 	struct config_notify notify;
+	char *metrics_file;	    /* an absolute path; NULL: none is written */
 	struct relay_config *relay; /* in the file's order, at least one with CONFIG_SEND */
 	size_t relay_count;
 };

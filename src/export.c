@@ -140,7 +140,52 @@ static json_t *deferred(const struct survey *survey)
 	return whole(object, missing);
 }
 
-int export_survey(FILE *out, const struct survey *survey, const char *path, struct error *err)
+static json_t *totals(const struct history_totals *totals)
+{
+	json_t *object = json_object();
+	int missing = put(object, "sent", json_integer(totals->sent));
+
+	missing |= put(object, "deferred", json_integer(totals->deferred));
+	missing |= put(object, "failed", json_integer(totals->failed));
+	return whole(object, missing);
+}
+
+static json_t *last_run(const struct history_run *run)
+{
+	json_t *object;
+	int missing;
+
+	if (run->ended == 0)
+		return json_null();
+	object = json_object();
+	missing = put(object, "ended", json_integer(run->ended));
+	missing |= put(object, "milliseconds", json_integer(run->took));
+	return whole(object, missing);
+}
+
+static json_t *relay(const struct history_relay *relay)
+{
+	json_t *object = json_object();
+	int missing = put(object, "name", string(relay->name));
+
+	missing |= put(object, "up", relay->tried ? json_boolean(relay->up) : json_null());
+	missing |= put(object, "since", number_or_null(relay->since, relay->tried));
+	missing |= put(object, "accepted", number_or_null(relay->accepted, relay->accepted > 0));
+	return whole(object, missing);
+}
+
+static json_t *relays(const struct history *history)
+{
+	json_t *array = json_array();
+	int missing = 0;
+
+	for (size_t i = 0; i < history->relay_count; i++)
+		missing |= json_array_append_new(array, relay(&history->relay[i]));
+	return whole(array, missing);
+}
+
+int export_survey(FILE *out, const struct survey *survey, const struct history *history,
+    const char *path, struct error *err)
 {
 	json_t *object = json_object();
 	int missing = put(object, "spool", string(path));
@@ -149,7 +194,12 @@ int export_survey(FILE *out, const struct survey *survey, const char *path, stru
 	missing |= put(object, "states", states(survey));
 	missing |= put(object, "deferred_by_status", deferred(survey));
 	missing |= put(object, "due", tally(&survey->due));
+	missing |= put(
+	    object, "due_since", number_or_null(survey->due_since, survey->due_since != INT64_MAX));
 	missing |= put(object, "next", number_or_null(survey->next, survey->next != INT64_MAX));
+	missing |= put(object, "totals", totals(&history->totals));
+	missing |= put(object, "last_run", last_run(&history->run));
+	missing |= put(object, "relays", relays(history));
 	if (dump(out, whole(object, missing), WHOLE_FORMAT, err) == -1)
 		return -1;
 	(void)fputc('\n', out);

@@ -15,11 +15,13 @@
 #include <stdio.h>
 
 #include "error.h"
+#include "history.h"
 #include "survey.h"
 #include "view.h"
 
 /* The spool at PATH as an object, on lines of its own. */
-int export_survey(FILE *out, const struct survey *survey, const char *path, struct error *err);
+int export_survey(FILE *out, const struct survey *survey, const struct history *history,
+    const char *path, struct error *err);
 
 /* A message as an object on one line, without the line's end. */
 int export_message(FILE *out, const struct view *view, struct error *err);

@@ -7,6 +7,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "breaker.h"
 #include "claims.h"
 #include "clock.h"
@@ -32,6 +33,7 @@ struct run {
 	struct log *log;
 	struct spool spool;
 	struct record record;
+	struct account account;
 	struct trouble trouble;
 	struct claims claims;
 	struct scan scan;
@@ -269,6 +271,7 @@ static void release_held(struct run *run, bool relay_works)
 static bool take_result(struct run *run, struct message *message)
 {
 	run->in_flight--;
+	account_result(&run->account, message);
 	if (message->verdict == MESSAGE_UNTRIED) {
 		untry(run, message);
 		return true;
@@ -296,6 +299,13 @@ static void sync_when_due(struct run *run)
 	if (spool_sync(&run->spool, &run->trouble.err) == -1)
 		trouble_stop(&run->trouble);
 	log_flush(run->log);
+}
+
+/* What is told to those who watch is not worth ending a run that can send. */
+static void note(struct run *run, int result)
+{
+	if (result == -1)
+		trouble_note(&run->trouble);
 }
 
 /* Milliseconds until there is something to do even if no relay says a word. */
@@ -375,6 +385,7 @@ static enum transport_state pump(struct run *run, const char **why)
 			return state;
 		renew_claims(run);
 		show_progress(run);
+		note(run, account_go_on(&run->account, &run->trouble.err));
 		run->kind->wait(run->transport, may_wait(run));
 		while ((message = run->kind->result(run->transport)) != NULL) {
 			works = take_result(run, message) && works;
@@ -392,12 +403,13 @@ static enum transport_state pump(struct run *run, const char **why)
 static void log_relay(struct run *run, enum transport_state state, const char *why)
 {
 	const bool down = state == TRANSPORT_DOWN;
+	const bool last = run->relay == &run->config->relay[run->config->relay_count - 1];
 
 	log_begin(run->log, LOG_LEVEL_ERROR, down ? "relay-down" : "relay-misconfigured");
 	log_text(run->log, "relay", run->relay->name);
 	log_text(run->log, "url", run->relay->url);
 	log_text(run->log, "reply", why);
-	log_text(run->log, "text", "its mail stays queued");
+	log_text(run->log, "text", last ? "mail waits" : "mail goes to the next relay");
 	log_end(run->log);
 }
 
@@ -410,6 +422,7 @@ static bool drain(struct run *run, const struct relay_config *relay)
 
 	run->relay = relay;
 	run->breaker = (struct breaker){0};
+	account_begin_relay(&run->account, relay->name);
 	run->kind = transport_load(relay, &run->trouble.err);
 	if (run->kind != NULL)
 		run->transport = run->kind->open(relay, &run->trouble.err);
@@ -427,6 +440,7 @@ static bool drain(struct run *run, const struct relay_config *relay)
 	release_held(run, state == TRANSPORT_UP && stop_asked == 0);
 	if (state != TRANSPORT_UP)
 		log_relay(run, state, why);
+	note(run, account_end_relay(&run->account, state != TRANSPORT_UP, &run->trouble.err));
 	run->kind->close(run->transport);
 	return state == TRANSPORT_UP;
 }
@@ -526,18 +540,20 @@ static void set_time(struct state *state, void *context)
 	*state_value(state, 'T') = *now;
 }
 
-static void purge(struct run *run)
+/* The number of messages removed. */
+static size_t purge(struct run *run)
 {
 	int64_t now = clock_now();
 	struct spool_purge purge = {.dir = SPOOL_CUR, .older_than = now - run->config->keep_sent};
 
-	if (!is_purge_due(run, now))
-		return;
+	if (run->trouble.stop || !is_purge_due(run, now))
+		return 0;
 	if (spool_purge(&run->spool, &purge, &run->trouble.err) == -1)
 		trouble_stop(&run->trouble);
 	else if (results(run) > 0 && purge_pause(run) > 0 &&
 		 state_update(&run->spool, PURGE_RECORD, set_time, &now, &run->trouble.err) == -1)
 		trouble_note(&run->trouble);
+	return purge.messages;
 }
 
 /* What went wrong with the records of results, and asks for an exit status. */
@@ -553,23 +569,43 @@ static void log_unrecorded(struct run *run)
 	log_end(run->log);
 }
 
-static void log_summary(struct run *run, int64_t started_ms)
+/*
+ * A run that found nothing to do is silent: there are 1,440 of them a day. One that failed before
+ * it had results has said why.
+ */
+static void log_summary(struct run *run, size_t removed, int status)
 {
-	trouble_summary(&run->trouble);
-	log_unrecorded(run);
-	if (results(run) == 0)
+	if (results(run) == 0 && removed == 0)
 		return;
 	log_begin(run->log, LOG_LEVEL_NOTICE, "run");
 	log_number(run->log, "sent", (int64_t)run->record.sent);
 	log_number(run->log, "deferred", (int64_t)run->record.deferred);
 	log_number(run->log, "failed", (int64_t)run->record.failed);
-	log_tenths(run->log, "seconds", (clock_monotonic() - started_ms + 50) / 100);
+	log_number(run->log, "removed", (int64_t)removed);
+	log_tenths(run->log, "seconds", (account_took(&run->account) + 50) / 100);
+	log_number(run->log, "exit", status);
 	log_end(run->log);
+}
+
+static int exit_status(const struct run *run, int status)
+{
+	return run->trouble.status != 0 ? run->trouble.status : status;
+}
+
+/* Tells all who want to know what came of the run. The exit status. */
+static int conclude(struct run *run, size_t removed, int status)
+{
+	trouble_summary(&run->trouble);
+	log_unrecorded(run);
+	note(run, account_close(&run->account, &run->trouble.err));
+	note(run, account_publish(&run->account, exit_status(run, status), &run->trouble.err));
+	status = exit_status(run, status);
+	log_summary(run, removed, status);
+	return status;
 }
 
 static int run_locked(struct run *run)
 {
-	const int64_t started_ms = clock_monotonic();
 	const int64_t since = clock_now();
 	int status = EX_OK;
 
@@ -582,10 +618,7 @@ static int run_locked(struct run *run)
 	notify(run, since);
 	if (spool_sync_last(&run->spool, &run->trouble.err) == -1)
 		trouble_stop(&run->trouble);
-	if (!run->trouble.stop)
-		purge(run);
-	log_summary(run, started_ms);
-	return run->trouble.status != 0 ? run->trouble.status : status;
+	return conclude(run, purge(run), status);
 }
 
 static void run_free(struct run *run)
@@ -608,11 +641,14 @@ static bool run_open(struct run *run, const struct config *config, struct log *l
 	*run = (struct run){.config = config, .log = log};
 	run->record = (struct record){.config = config, .spool = &run->spool, .log = log};
 	trouble_init(&run->trouble, log);
+	account_open(&run->account, config, &run->spool, &run->record);
 	claims_init(&run->claims, &run->spool, config);
 	run->scan =
 	    (struct scan){.record = &run->record, .trouble = &run->trouble, .claims = &run->claims};
-	if (spool_open(&run->spool, config->spool, &run->trouble.err) == 0)
+	if (spool_open(&run->spool, config->spool, &run->trouble.err) == 0) {
+		run->spool.shared = config->shared_spool;
 		return true;
+	}
 	log_say(log, LOG_LEVEL_ERROR, "error", run->trouble.err.text);
 	return false;
 }

@@ -894,7 +894,8 @@ enum spool_moved spool_state_make(struct spool *spool, const char *name, struct 
 enum spool_moved spool_state_move(
     struct spool *spool, const char *from, const char *to, struct error *err)
 {
-	if (rename_new(spool->state, from, spool->state, to) == 0)
+	if (rename_new(spool->state, from, spool->state, to) == 0 ||
+	    (errno == ENOENT && is_there(spool->state, to)))
 		return SPOOL_MOVED;
 	if (errno == ENOENT || errno == EEXIST)
 		return SPOOL_GONE;

@@ -44,8 +44,9 @@ struct spool {
 	int state;		   /* descriptor of state/; -1: no run has made it yet */
 	char host[SPOOL_HOST_MAX]; /* of this machine, without "/" ":" "," and "=" */
 	pid_t pid;
-	unsigned counter;	/* makes UNIQUE unique within this process */
-	bool moved;		/* names have changed since the last spool_sync_last */
+	bool shared;	  /* other runs may be at work on it; false unless its owner says so */
+	unsigned counter; /* makes UNIQUE unique within this process */
+	bool moved;	  /* names have changed since the last spool_sync_last */
 	bool dirty[SPOOL_DIRS]; /* has taken results since the last sync */
 	unsigned unsynced;	/* results since then */
 	int64_t unsynced_since; /* monotonic milliseconds of the first of them */
@@ -204,7 +205,8 @@ int spool_dump_remove(struct spool *spool, const char *name, struct error *err);
 /*
  * Records that are no messages, see state.h: empty files in state/. open makes the directory if it
  * is missing, make the file NAME if there is none, and move renames a file; SPOOL_GONE means that
- * another run was there first.
+ * another run was there first. In a shared spool TO must be a name
+ * that no other run makes: that it is there then proves that the move is done, whatever is said.
  */
 int spool_state_open(struct spool *spool, struct error *err);
 enum spool_moved spool_state_make(struct spool *spool, const char *name, struct error *err);

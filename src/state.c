@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#define WRITER	  'W' /* key of the process that wrote the record last */
 #define TRIES_MAX 100 /* so many others at one record, one after the other: something is wrong */
 
 struct search {
@@ -80,6 +81,19 @@ static void format(const struct state *state, char file[ENTRY_NAME_MAX + 1])
 			    ",%c=%" PRId64, 'A' + key, state->value[key]);
 }
 
+/*
+ * In a shared spool no two runs write the same name, see spool_state_move. A record that says
+ * nothing new keeps the name it has.
+ */
+static void sign(const struct spool *spool, struct state *state)
+{
+	char same[ENTRY_NAME_MAX + 1];
+
+	format(state, same);
+	if (spool->shared && strcmp(state->file, same) != 0)
+		*state_value(state, WRITER) = spool->pid;
+}
+
 int state_update(
     struct spool *spool, const char *name, state_change *change, void *context, struct error *err)
 {
@@ -94,6 +108,7 @@ int state_update(
 		if (state_load(spool, name, &state, err) == -1)
 			return -1;
 		change(&state, context);
+		sign(spool, &state);
 		format(&state, to);
 		if (strcmp(state.file, to) == 0)
 			return 0;

@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #include "export.h"
+#include "history.h"
+#include "metrics.h"
 #include "plain.h"
 #include "survey.h"
 #include "term.h"
@@ -47,21 +49,80 @@ static void print_survey(const struct survey *survey, const char *path)
 		    "next attempt in %s\n", plain_duration(survey->next - survey->now, wait));
 }
 
-int status_show(const struct spool *spool, struct error *err)
+static void print_totals(const struct history *history, int64_t now)
 {
+	const struct history_totals *totals = &history->totals;
+	char ago[PLAIN_DURATION_MAX];
+
+	(void)printf("\nin total %" PRId64 " sent, %" PRId64 " deferred, %" PRId64 " failed\n",
+	    totals->sent, totals->deferred, totals->failed);
+	if (history->run.ended > 0)
+		(void)printf("last run with results %s ago, took %" PRId64 ".%" PRId64 "s\n",
+		    plain_duration(now - history->run.ended, ago), history->run.took / 1000,
+		    history->run.took % 1000 / 100);
+}
+
+static void print_relay(const struct history_relay *relay, int64_t now)
+{
+	const char *const state = relay->up ? "up" : "down";
+	char since[PLAIN_DURATION_MAX] = "-";
+	char accepted[PLAIN_DURATION_MAX] = "-";
+
+	if (relay->tried)
+		(void)plain_duration(now - relay->since, since);
+	if (relay->accepted > 0)
+		(void)plain_duration(now - relay->accepted, accepted);
+	(void)printf("%-20s %-9s %-8s %s%s\n", relay->name, relay->tried ? state : "not tried",
+	    since, accepted, relay->accepted > 0 ? " ago" : "");
+}
+
+static void print_history(const struct history *history, int64_t now)
+{
+	print_totals(history, now);
+	if (history->relay_count > 0)
+		(void)printf("\n%-20s %-9s %-8s %s\n", "relay", "was", "for", "last accepted");
+	for (size_t i = 0; i < history->relay_count; i++)
+		print_relay(&history->relay[i], now);
+}
+
+static int take(const struct spool *spool, const struct config *config, struct survey *survey,
+    struct history *history, struct error *err)
+{
+	return survey_take(spool, survey, err) == -1 ||
+		       history_load(spool, config, history, err) == -1
+		   ? -1
+		   : 0;
+}
+
+int status_show(const struct spool *spool, const struct config *config, struct error *err)
+{
+	struct history history;
 	struct survey survey;
 
-	if (survey_take(spool, &survey, err) == -1)
+	if (take(spool, config, &survey, &history, err) == -1)
 		return -1;
 	print_survey(&survey, spool->path);
+	print_history(&history, survey.now);
 	return 0;
 }
 
-int status_json(const struct spool *spool, struct error *err)
+int status_json(const struct spool *spool, const struct config *config, struct error *err)
 {
+	struct history history;
 	struct survey survey;
 
-	if (survey_take(spool, &survey, err) == -1)
+	if (take(spool, config, &survey, &history, err) == -1)
 		return -1;
-	return export_survey(stdout, &survey, spool->path, err);
+	return export_survey(stdout, &survey, &history, spool->path, err);
+}
+
+int status_prometheus(const struct spool *spool, const struct config *config, struct error *err)
+{
+	struct history history;
+	struct survey survey;
+
+	if (take(spool, config, &survey, &history, err) == -1)
+		return -1;
+	metrics_write(stdout, &survey, &history);
+	return 0;
 }

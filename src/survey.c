@@ -71,6 +71,27 @@ static int subject_of(const struct entry *entry)
 	return SURVEY_OTHER;
 }
 
+/* A message is due from its T on, and one without T from its birth. */
+static int64_t due_since(const struct entry *entry)
+{
+	const int64_t birth = entry_birth(entry);
+
+	if (birth != -1 && birth > entry->not_before)
+		return birth;
+	return entry->not_before > 0 ? entry->not_before : INT64_MAX;
+}
+
+static void count_open(struct survey *survey, const struct entry *entry)
+{
+	if (entry->not_before <= survey->now) {
+		tally_add(&survey->due, entry);
+		if (due_since(entry) < survey->due_since)
+			survey->due_since = due_since(entry);
+	} else if (entry->not_before < survey->next) {
+		survey->next = entry->not_before;
+	}
+}
+
 static int count_one(void *context, const char *name, unsigned char type)
 {
 	const struct look *look = context;
@@ -84,13 +105,14 @@ static int count_one(void *context, const char *name, unsigned char type)
 	tally_add(&survey->state[state], &entry);
 	if (state == SURVEY_DEFERRED)
 		survey->deferred[subject_of(&entry)]++;
-	if (state != SURVEY_WAITING && state != SURVEY_DEFERRED)
-		return 0;
-	if (entry.not_before <= survey->now)
-		tally_add(&survey->due, &entry);
-	else if (entry.not_before < survey->next)
-		survey->next = entry.not_before;
+	if (state == SURVEY_WAITING || state == SURVEY_DEFERRED)
+		count_open(survey, &entry);
 	return 0;
+}
+
+int64_t survey_due_age(const struct survey *survey)
+{
+	return survey->due_since < survey->now ? survey->now - survey->due_since : 0;
 }
 
 int survey_take(const struct spool *spool, struct survey *survey, struct error *err)
@@ -98,7 +120,8 @@ int survey_take(const struct spool *spool, struct survey *survey, struct error *
 	static const enum spool_dir dirs[] = {SPOOL_NEW, SPOOL_CUR, SPOOL_FAILED};
 	struct look look = {.survey = survey};
 
-	*survey = (struct survey){.now = clock_now(), .next = INT64_MAX, .due.oldest = INT64_MAX};
+	*survey = (struct survey){
+	    .now = clock_now(), .next = INT64_MAX, .due_since = INT64_MAX, .due.oldest = INT64_MAX};
 	for (int state = 0; state < SURVEY_STATES; state++)
 		survey->state[state].oldest = INT64_MAX;
 	for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {

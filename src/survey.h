@@ -34,6 +34,7 @@ struct survey {
 	int64_t now; /* epoch seconds */
 	struct survey_tally state[SURVEY_STATES];
 	struct survey_tally due; /* of those waiting and deferred, whose time has come */
+	int64_t due_since;	 /* of these, when the first became due; INT64_MAX: not known */
 	int64_t next;		 /* the earliest T in the future; INT64_MAX: there is none */
 	size_t deferred[SURVEY_SUBJECTS]; /* those deferred, by the subject of their status */
 };
@@ -49,6 +50,9 @@ const char *survey_state_key(enum survey_state state);
 
 /* The state that WORD names, "in flight", "in-flight" or "in_flight"; false: none. */
 bool survey_state_parse(const char *word, enum survey_state *state);
+
+/* How long the message that waits longest for its attempt has been due; 0 when none is. */
+int64_t survey_due_age(const struct survey *survey);
 
 /* Counts everything in new/, failed/ and cur/ as of now. 0, or -1 with ERR. */
 int survey_take(const struct spool *spool, struct survey *survey, struct error *err);

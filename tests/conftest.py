@@ -16,6 +16,7 @@ if str(Path(__file__).parent) not in sys.path:
 
 from lab import exim as lab_exim  # noqa: E402
 from lab import postfix as lab_postfix  # noqa: E402
+from lab import promtool as lab_promtool  # noqa: E402
 from lab import repo, sink  # noqa: E402
 from lab.aiosmtp import AioServer  # noqa: E402
 from lab.certs import Certs  # noqa: E402
@@ -23,6 +24,7 @@ from lab.django_site import DjangoSite  # noqa: E402
 from lab.exim import Exim  # noqa: E402
 from lab.faultserver import FaultServer  # noqa: E402
 from lab.postfix import Postfix  # noqa: E402
+from lab.promtool import Promtool  # noqa: E402
 from lab.sink import Sink  # noqa: E402
 from lab.spool import Spool  # noqa: E402
 
@@ -121,6 +123,18 @@ def exim(_exim_program: Path) -> Iterator[Exim]:
     """A running Exim, or a skipped test where it can't be had."""
     with Exim(_exim_program) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def promtool(tmp_path_factory: pytest.TempPathFactory) -> Promtool:
+    """Prometheus' promtool, or a skipped test where it can't be had."""
+    reason = lab_promtool.why_not()
+    if reason:
+        pytest.skip(reason)
+    try:
+        return Promtool(lab_promtool.fetch(tmp_path_factory.mktemp("prometheus")))
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"promtool can't be fetched: {error}")
 
 
 @pytest.fixture

@@ -21,7 +21,9 @@ from lab.spool import Spool, unique_name, unique_of
 
 MESSAGE = b"Subject: hello\n\ntext\n"
 TO_B = ("a@example.com", ["b@example.net"])
-COMMANDS = ("run", "init", "verify", "status", "list", "show", "retry", "purge", "submit")
+COMMANDS = (
+    "run", "init", "verify", "status", "list", "show", "retry", "purge", "submit"
+)  # fmt: skip
 
 
 def program(*args: str, **options: object) -> "subprocess.CompletedProcess[str]":

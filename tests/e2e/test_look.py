@@ -59,7 +59,11 @@ def test_status_json(spool: Spool) -> None:
             "other": 3,
         },
         "due": {"count": 2, "oldest": now - 99},
+        "due_since": now - 99,
         "next": now + 310,
+        "totals": {"sent": 0, "deferred": 0, "failed": 0},
+        "last_run": None,
+        "relays": [{"name": "main", "up": None, "since": None, "accepted": None}],
     }  # fmt: skip
 
 
@@ -67,7 +71,7 @@ def test_status_json_of_an_empty_spool(spool: Spool) -> None:
     status = as_json(spool, "status", "--json")
     nothing = {"count": 0, "oldest": None}
     assert status["states"] == {state: nothing for state in STATES}
-    assert status["due"] == nothing and status["next"] is None
+    assert status["due"] == nothing and status["next"] is None and status["due_since"] is None
     assert set(status["deferred_by_status"].values()) == {0}
 
 

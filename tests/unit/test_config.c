@@ -133,6 +133,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config.notify.per_hour, 20);
 	assert_int_equal(config.notify.delay_warning, 0);
 	assert_true(config_tells(&config));
+	assert_null(config.metrics_file);
 	assert_int_equal(config.relay_count, 1);
 	relay = config.relay;
 	assert_string_equal(relay->name, "main");
@@ -274,6 +275,7 @@ static void test_top_values(void **state)
 	refuses(state, "retry = {1m,\n 5}", 1, "retry = \"5\"");
 	refuses(state, "keep_sent = 7", 1, "keep_sent = \"7\"");
 	refuses(state, "keep_sent = -1d", 1, "must be a duration");
+	refuses(state, "metrics_file = \"m.prom\"", 1, "absolute path");
 }
 
 static void test_notify(void **state)

@@ -1,0 +1,117 @@
+#include "account.h"
+
+#include "clock.h"
+#include "publish.h"
+#include "survey.h"
+
+#define PERIOD_MS 60000
+#define COST_SHARE                                                                                 \
+	20 /* a run that goes on spends at most this part of its time on metrics_file              \
+	    */
+
+void account_open(struct account *account, const struct config *config, struct spool *spool,
+    const struct record *record)
+{
+	*account = (struct account){.config = config, .spool = spool, .record = record};
+	account->started_ms = clock_monotonic();
+	account->due_ms = account->started_ms + PERIOD_MS;
+}
+
+void account_begin_relay(struct account *account, const char *relay)
+{
+	account->relay = relay;
+	account->answered = false;
+	account->accepted = false;
+}
+
+static bool is_accepted(const struct message *message)
+{
+	for (size_t i = 0; i < message->envelope.count; i++)
+		if (message->envelope.recipient[i].tried &&
+		    message->envelope.recipient[i].state == RECIPIENT_DONE)
+			return true;
+	return false;
+}
+
+void account_result(struct account *account, const struct message *message)
+{
+	if (message->verdict == MESSAGE_UNTRIED)
+		return;
+	account->answered = true;
+	account->accepted = account->accepted || is_accepted(message);
+}
+
+/* A relay that has not been asked anything is neither up nor down. */
+static int note_relay(struct account *account, bool down, struct error *err)
+{
+	const struct history_seen seen = {
+	    .up = !down, .accepted = account->accepted, .now = clock_now()};
+
+	if (account->relay == NULL || (!down && !account->answered))
+		return 0;
+	return history_saw(account->spool, account->relay, &seen, err);
+}
+
+int account_end_relay(struct account *account, bool down, struct error *err)
+{
+	const int result = note_relay(account, down, err);
+
+	account->relay = NULL;
+	return result;
+}
+
+int64_t account_took(const struct account *account)
+{
+	return clock_monotonic() - account->started_ms;
+}
+
+static struct history_run this_run(const struct account *account, int status)
+{
+	return (struct history_run){
+	    .ended = clock_now(), .took = account_took(account), .status = status};
+}
+
+int account_close(struct account *account, struct error *err)
+{
+	const struct record *record = account->record;
+	const struct history_totals now = {
+	    (int64_t)record->sent, (int64_t)record->deferred, (int64_t)record->failed};
+	const struct history_totals more = {now.sent - account->noted.sent,
+	    now.deferred - account->noted.deferred, now.failed - account->noted.failed};
+	const struct history_run run = this_run(account, 0);
+
+	if (more.sent == 0 && more.deferred == 0 && more.failed == 0)
+		return 0;
+	account->noted = now;
+	return history_add(account->spool, &more, &run, err);
+}
+
+int account_publish(struct account *account, int status, struct error *err)
+{
+	struct history history;
+	struct survey survey;
+
+	if (account->config->metrics_file == NULL)
+		return 0;
+	if (survey_take(account->spool, &survey, err) == -1 ||
+	    history_load(account->spool, account->config, &history, err) == -1)
+		return -1;
+	history.run = this_run(account, status);
+	return publish_metrics(account->config->metrics_file, &survey, &history, err);
+}
+
+int account_go_on(struct account *account, struct error *err)
+{
+	const int64_t began_ms = clock_monotonic();
+	int64_t pause_ms;
+	int result;
+
+	if (account->config->metrics_file == NULL || began_ms < account->due_ms)
+		return 0;
+	result = account_close(account, err) == 0 && note_relay(account, false, err) == 0
+		     ? account_publish(account, -1, err)
+		     : -1;
+	pause_ms = (clock_monotonic() - began_ms) * COST_SHARE;
+	account->due_ms = clock_monotonic() + (pause_ms > PERIOD_MS ? pause_ms : PERIOD_MS);
+	return result;
+}

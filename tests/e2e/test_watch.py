@@ -1,0 +1,396 @@
+"""What those who watch the queue are shown: totals, relays, metrics."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable, Dict, List
+
+import pytest
+from lab import logfmt, metrics, net, repo
+from lab.faultactions import Delay
+from lab.faultserver import FaultServer
+from lab.promtool import Promtool
+from lab.spool import Spool
+from relaying import aim, letter, letters, run
+
+Servers = Callable[..., FaultServer]
+
+TO_B = ("a@example.com", ["b@example.net"])
+MESSAGE = b"Subject: hello\n\ntext\n"
+MIXED = {"RCPT": [None, "450 4.2.1 Busy", "550 5.1.1 No"]}
+
+
+def records(spool: Spool) -> Dict[str, Dict[str, int]]:
+    """state/, as {"totals": {"S": 1}}."""
+    found = {}
+    for name in os.listdir(spool.path / "state"):
+        record, *fields = name.split(",")
+        assert record not in found, name
+        found[record] = {key: int(value) for key, _, value in (f.partition("=") for f in fields)}
+        found[record].pop("W", None)
+    return found
+
+
+def down(spool: Spool) -> None:
+    """The only relay can't be reached."""
+    spool.write_config({}, url=f"smtp://127.0.0.1:{net.free_port()}", tls="none")
+
+
+def exported(spool: Spool) -> Dict[str, float]:
+    done = spool.command("status", "--prometheus")
+    assert done.returncode == 0 and done.stderr == ""
+    return metrics.parse(done.stdout)
+
+
+# Records that survive a run
+
+
+def test_totals_add_up_over_runs(spool: Spool, fault_server: Servers) -> None:
+    aim(spool, fault_server(answers=MIXED))
+    letters(spool, 3)
+    run(spool)
+    assert records(spool)["totals"] == {"S": 1, "D": 1, "F": 1}
+    letters(spool, 4)
+    run(spool)
+    assert records(spool)["totals"] == {"S": 5, "D": 1, "F": 1}
+    found = exported(spool)
+    assert [found[f"maildrain_{name}_total"] for name in ("sent", "deferred", "failed")] == [5, 1, 1]
+    assert re.search(r"^in total 5 sent, 1 deferred, 1 failed$", spool.command("status").stdout,
+                     re.MULTILINE)  # fmt: skip
+
+
+def test_a_message_deferred_twice_counts_twice(spool: Spool, fault_server: Servers) -> None:
+    aim(spool, fault_server(answers={"RCPT": "450 4.2.1 Busy"}), {"retry": ["1s", "1s"]})
+    letter(spool)
+    run(spool)
+    time.sleep(1.3)
+    run(spool)
+    assert records(spool)["totals"] == {"D": 2}
+
+
+def test_what_fails_without_a_relay_counts_too(spool: Spool) -> None:
+    down(spool)
+    spool.drop(MESSAGE, "1795333316.M1P1Q1.h,X=1000", TO_B)
+    run(spool, 0)
+    assert records(spool)["totals"] == {"F": 1}
+    assert not [name for name in records(spool) if name.startswith("relay-")], "nobody was asked"
+
+
+def test_the_same_as_json(spool: Spool, fault_server: Servers) -> None:
+    aim(spool, fault_server(answers=MIXED))
+    letters(spool, 3)
+    run(spool)
+    status = json.loads(spool.command("status", "--json").stdout)
+    found = records(spool)
+    assert status["totals"] == {"sent": 1, "deferred": 1, "failed": 1}
+    assert status["last_run"] == {"ended": found["run"]["T"], "milliseconds": found["run"]["D"]}
+    relay = found["relay-main"]
+    assert status["relays"] == [
+        {"name": "main", "up": True, "since": relay["B"], "accepted": relay["S"]}
+    ]
+    down(spool)
+    letter(spool)
+    run(spool, 75)
+    (now,) = json.loads(spool.command("status", "--json").stdout)["relays"]
+    assert now["up"] is False and now["accepted"] == relay["S"]
+
+
+def test_the_last_run_with_results(spool: Spool, fault_server: Servers) -> None:
+    aim(spool, fault_server(answers={"DOT": lambda _: Delay(0.5)}))
+    letter(spool)
+    before = int(time.time())
+    run(spool)
+    last = records(spool)["run"]
+    assert before <= last["T"] <= time.time() and 500 <= last["D"] < 30_000
+    time.sleep(1.1)
+    run(spool)
+    assert records(spool)["run"] == last, "an empty run is no news"
+    found = exported(spool)
+    assert found["maildrain_last_run_timestamp_seconds"] == last["T"]
+    assert found["maildrain_last_run_duration_seconds"] == last["D"] / 1000
+    assert "maildrain_last_run_exit_status" not in found
+    assert re.search(r"^last run with results [1-9]s ago, took 0\.[5-9]s$",
+                     spool.command("status").stdout, re.MULTILINE)  # fmt: skip
+
+
+def test_an_empty_run_writes_nothing(spool: Spool, fault_server: Servers) -> None:
+    aim(spool, fault_server())
+    letter(spool)
+    run(spool)
+    places = [spool.path, *(spool.path / name for name in ("state", "new", "tmp", "failed"))]
+    before = [place.stat().st_mtime_ns for place in places], os.listdir(spool.path / "state")
+    run(spool)
+    assert before == (
+        [place.stat().st_mtime_ns for place in places], os.listdir(spool.path / "state")
+    )  # fmt: skip
+
+
+def test_an_outage_is_noted_once_and_ends(spool: Spool, fault_server: Servers) -> None:
+    aim(spool, fault_server())
+    letter(spool)
+    run(spool)
+    up = records(spool)["relay-main"]
+    assert up["U"] == 1 and up["B"] == up["S"]
+    down(spool)
+    letter(spool)
+    run(spool, 75)
+    first = records(spool)["relay-main"]
+    assert "U" not in first and first["S"] == up["S"], "when it was well is not forgotten"
+    time.sleep(1.1)
+    run(spool, 75)
+    assert records(spool)["relay-main"] == first, "down since the first time, and nothing written"
+    assert records(spool)["totals"] == {"S": 1}
+    found = exported(spool)
+    assert found['maildrain_relay_up{relay="main"}'] == 0
+    assert found['maildrain_last_success_timestamp_seconds{relay="main"}'] == up["S"]
+    assert re.search(r"^main +down +[1-9]s +[1-9]s ago$", spool.command("status").stdout,
+                     re.MULTILINE)  # fmt: skip
+    aim(spool, fault_server())
+    run(spool)
+    again = records(spool)["relay-main"]
+    assert again["U"] == 1 and again["B"] > first["B"]
+
+
+def test_a_relay_that_refuses_the_login_is_down(spool: Spool, fault_server: Servers) -> None:
+    server = fault_server(ehlo=["AUTH PLAIN"], users={"site": "right"})
+    aim(spool, server, user="site", password_file=spool.secret("wrong"))
+    letter(spool)
+    run(spool, 75)
+    assert "U" not in records(spool)["relay-main"] and "totals" not in records(spool)
+
+
+def test_a_relay_that_accepts_nothing_is_up_without_success(
+    spool: Spool, fault_server: Servers
+) -> None:
+    aim(spool, fault_server(answers={"RCPT": "450 4.7.1 Not now"}))
+    letter(spool)
+    run(spool)
+    record = records(spool)["relay-main"]
+    assert record["U"] == 1 and "S" not in record
+    assert "maildrain_last_success_timestamp_seconds" not in str(exported(spool))
+    assert re.search(r"^main +up +\d+s +-$", spool.command("status").stdout, re.MULTILINE)
+
+
+def test_each_relay_has_its_own(spool: Spool, fault_server: Servers) -> None:
+    closed = {"url": f"smtp://127.0.0.1:{net.free_port()}", "tls": "none"}
+    well = {"url": fault_server().url, "tls": "none"}
+    spool.write_config({}, relays={"first": closed, "second": well, "third": closed})
+    letter(spool)
+    assert [event["text"] for event in run(spool) if "url" in event] == ["mail goes to the next relay"]
+    found = records(spool)
+    assert "U" not in found["relay-first"] and "S" not in found["relay-first"]
+    assert found["relay-second"]["U"] == 1 and found["relay-second"]["S"]
+    assert "relay-third" not in found
+    said = spool.command("status").stdout
+    assert re.search(r"^third +not tried +- +-$", said, re.MULTILINE)
+    assert 'relay="third"' not in spool.command("status", "--prometheus").stdout
+
+
+def test_a_last_relay_that_is_down_leaves_mail_waiting(spool: Spool) -> None:
+    down(spool)
+    letter(spool)
+    assert [event["text"] for event in run(spool, 75) if "url" in event] == ["mail waits"]
+
+
+def test_several_runs_at_once_lose_no_count(spool: Spool, fault_server: Servers) -> None:
+    aim(spool, fault_server(), {"shared_spool": True})
+    for _ in range(5):
+        letters(spool, 12)
+        running = [
+            subprocess.Popen(spool.argv("run"), stderr=subprocess.DEVNULL) for _ in range(4)
+        ]
+        assert [process.wait(60) for process in running] == [0] * 4
+    assert records(spool)["totals"]["S"] == 60
+
+
+def test_records_that_can_not_be_written_hold_up_no_mail(
+    spool: Spool, fault_server: Servers
+) -> None:
+    aim(spool, fault_server())
+    name = letter(spool)
+    shutil.rmtree(spool.path / "state")
+    (spool.path / "state").touch()
+    events = run(spool, 74)
+    assert spool.state(name) == ("cur", {"A": "1"})
+    assert any(event["event"] == "error" and "state" in event["text"] for event in events)
+    assert events[-1]["event"] == "run" and events[-1]["exit"] == "74"
+
+
+# Metrics
+
+
+def test_metrics_are_well_formed(spool: Spool, fault_server: Servers, promtool: Promtool) -> None:
+    assert promtool.check_metrics("# HELP x_total y\n# TYPE x_total gauge\nx_total 1\n"), "it looks"
+    assert promtool.check_metrics(spool.command("status", "--prometheus").stdout) == ""
+    path = spool.config.parent / "maildrain.prom"
+    aim(spool, fault_server(answers=MIXED), {"metrics_file": path})
+    letters(spool, 3)
+    run(spool)
+    assert promtool.check_metrics(spool.command("status", "--prometheus").stdout) == ""
+    assert promtool.check_metrics(path.read_text()) == ""
+
+
+def test_metrics_say_what_is_in_the_spool(spool: Spool) -> None:
+    now = int(time.time())
+    waiting = {f"{now - 100}.M1P1Q1.h": "", f"{now - 700}.M1P1Q2.h": f",T={now - 60}",
+               f"{now - 9000}.M1P1Q3.h": f",T={now + 500}", "by-hand": ""}  # fmt: skip
+    deferred = ["4.2.1", "4.2.2", "4.7.0", "4.9.1", ""]
+    for unique, fields in waiting.items():
+        spool.drop(MESSAGE, unique + fields, TO_B)
+    for number, status in enumerate(deferred):
+        status = f",E={status}" if status else ""
+        spool.drop(MESSAGE, f"{now - 5000}.M2P1Q{number}.h,A=2{status},T={now + 900}", TO_B)
+    spool.drop(MESSAGE, f"{now - 40}.M3P1Q1.h,A=1,C=other-7,T={now + 3600}", TO_B)
+    for folder, name in (("cur", ",A=1:2,S"), ("failed", ",A=1,E=5.1.1"), ("failed", ",A=2,E=5.1.1")):
+        (spool.path / folder / f"{now - 400}.M4P1Q1.h{name}").write_bytes(MESSAGE)
+    found = exported(spool)
+
+    def of(name: str, label: str) -> Dict[str, float]:
+        pattern = re.compile(rf'maildrain_{name}\{{{label}="(.*)"\}}')
+        return {m[1]: found[key] for key in found for m in [pattern.fullmatch(key)] if m}
+
+    counts = {"waiting": 4, "in_flight": 1, "deferred": 5, "failed": 2, "sent": 1}
+    assert of("messages", "state") == counts
+    ages = {"waiting": 9000, "in_flight": 40, "deferred": 5000, "failed": 400, "sent": 400}
+    assert of("oldest_message_age_seconds", "state") == pytest.approx(ages, abs=5)
+    assert found["maildrain_due_messages"] == 3
+    # The second is older, but was not to be sent before.
+    assert found["maildrain_due_age_seconds"] == pytest.approx(100, abs=5)
+    assert {status: n for status, n in of("deferred_messages", "status").items() if n} == {
+        "4.2": 2, "4.7": 1, "other": 2,
+    }  # fmt: skip
+    assert len(of("deferred_messages", "status")) == 9
+
+
+@pytest.fixture
+def published(spool: Spool) -> Path:
+    """Where the metrics go, in a folder of their own."""
+    path = spool.config.parent / "collector" / "maildrain.prom"
+    path.parent.mkdir()
+    return path
+
+
+def test_each_run_leaves_its_metrics(
+    spool: Spool, fault_server: Servers, published: Path
+) -> None:
+    aim(spool, fault_server(answers=MIXED), {"metrics_file": published})
+    letters(spool, 3)
+    before = int(time.time())
+    previous = os.umask(0o077)
+    try:
+        run(spool)
+    finally:
+        os.umask(previous)
+    assert os.listdir(published.parent) == [published.name]
+    assert stat.S_IMODE(published.stat().st_mode) == 0o644
+    found = metrics.parse(published.read_text())
+    assert found["maildrain_sent_total"] == found['maildrain_messages{state="sent"}'] == 1
+    assert found['maildrain_relay_up{relay="main"}'] == 1
+    assert before <= found["maildrain_last_run_timestamp_seconds"] <= time.time()
+    assert found["maildrain_last_run_exit_status"] == 0
+    assert metrics.names(published.read_text()) > metrics.names(
+        spool.command("status", "--prometheus").stdout
+    )
+
+
+def test_a_run_without_mail_too_and_in_one_step(
+    spool: Spool, fault_server: Servers, published: Path
+) -> None:
+    aim(spool, fault_server(), {"metrics_file": published})
+    run(spool)
+    first = metrics.parse(published.read_text())
+    reader = open(published)
+    time.sleep(1.1)
+    run(spool)
+    second = metrics.parse(published.read_text())
+    name = "maildrain_last_run_timestamp_seconds"
+    assert second[name] > first[name]
+    with reader:
+        assert metrics.parse(reader.read()) == first, "who reads finds one whole file or the other"
+
+
+def test_a_failed_run_too(spool: Spool, published: Path) -> None:
+    down(spool)
+    spool.config.write_text(f'metrics_file = "{published}"\n' + spool.config.read_text())
+    letter(spool)
+    run(spool, 75)
+    found = metrics.parse(published.read_text())
+    assert found["maildrain_last_run_exit_status"] == 75
+    assert found['maildrain_relay_up{relay="main"}'] == 0
+    assert found["maildrain_due_messages"] == 1
+
+
+def test_a_busy_run_leaves_them_alone(
+    spool: Spool, fault_server: Servers, published: Path
+) -> None:
+    aim(spool, fault_server(), {"metrics_file": published})
+    fd = os.open(spool.path, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    run(spool)
+    assert not published.exists()
+    os.close(fd)
+    run(spool)
+    assert published.exists()
+
+
+def test_metrics_that_can_not_be_written_hold_up_no_mail(
+    spool: Spool, fault_server: Servers, published: Path
+) -> None:
+    aim(spool, fault_server(), {"metrics_file": published})
+    published.mkdir()
+    name = letter(spool)
+    events = run(spool, 74)
+    assert spool.state(name)[0] == "cur"
+    (error,) = [event for event in events if event["event"] == "error"]
+    assert str(published) in error["text"]
+    assert os.listdir(published.parent) == [published.name], "no litter"
+    assert events[-1]["exit"] == "74"
+    run(spool, 74)
+    published.rmdir()
+    run(spool, 0)
+    assert published.is_file()
+
+
+def test_a_full_disk_leaves_the_old_metrics(
+    spool: Spool, fault_server: Servers, published: Path
+) -> None:
+    aim(spool, fault_server(), {"metrics_file": published})
+    run(spool)
+    before = published.read_bytes()
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash"]
+    # The limit is of 1,024 bytes, less than the metrics have.
+    assert len(before) > 1024
+    done = subprocess.run([*limited, *spool.argv("run")], capture_output=True, text=True)
+    assert done.returncode == 74 and str(published) in done.stderr
+    assert published.read_bytes() == before and len(os.listdir(published.parent)) == 1
+
+
+def test_a_long_run_shows_how_far_it_is(
+    spool: Spool, fault_server: Servers, published: Path
+) -> None:
+    """Under a clock that goes sixty times as fast, a second is a minute."""
+    if not shutil.which("faketime"):
+        pytest.skip("faketime is missing")
+    aim(spool, fault_server(answers={"DOT": lambda _: Delay(0.8)}), {"metrics_file": published})
+    letters(spool, 6)
+    argv = ["faketime", "-f", "+0 x60", str(repo.plain_program()), "-c", str(spool.config), "run"]
+    seen: List[Dict[str, float]] = []
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as process:
+        while process.poll() is None:
+            if published.exists():
+                seen.append(metrics.parse(published.read_text()))
+            time.sleep(0.05)
+    assert process.returncode == 0
+    midst = [found for found in seen if "maildrain_last_run_exit_status" not in found]
+    assert any(0 < found["maildrain_sent_total"] < 6 for found in midst), seen
+    assert any(found.get('maildrain_relay_up{relay="main"}') == 1 for found in midst)
+    assert len({found["maildrain_last_run_timestamp_seconds"] for found in midst}) > 1
+    assert records(spool)["totals"] == {"S": 6}, "each counted once"

@@ -1,0 +1,148 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "history.h"
+
+struct place {
+	char path[64];
+	struct spool spool;
+	struct relay_config relay[2];
+	struct config config;
+	struct error err;
+};
+
+static int set_up(void **state)
+{
+	static struct place place;
+
+	(void)snprintf(place.path, sizeof place.path, "/tmp/maildrain-history-XXXXXX");
+	assert_non_null(mkdtemp(place.path));
+	assert_int_equal(spool_init(place.path, NULL, &place.err), 0);
+	assert_int_equal(spool_open(&place.spool, place.path, &place.err), 0);
+	place.relay[0].name = (char *)(uintptr_t) "main";
+	place.relay[1].name = (char *)(uintptr_t) "main-2";
+	place.config = (struct config){.relay = place.relay, .relay_count = 2};
+	*state = &place;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct place *place = *state;
+	char command[128];
+
+	spool_close(&place->spool);
+	(void)snprintf(command, sizeof command, "rm -rf %s", place->path);
+	return system(command);
+}
+
+static struct history load(struct place *place)
+{
+	struct history history;
+
+	assert_int_equal(history_load(&place->spool, &place->config, &history, &place->err), 0);
+	return history;
+}
+
+static bool has(const struct place *place, const char *file)
+{
+	return faccessat(place->spool.state, file, F_OK, 0) == 0;
+}
+
+static void saw(struct place *place, const char *relay, bool up, bool accepted, int64_t now)
+{
+	const struct history_seen seen = {up, accepted, now};
+
+	assert_int_equal(history_saw(&place->spool, relay, &seen, &place->err), 0);
+}
+
+static void there_is_none_yet(void **state)
+{
+	const struct history history = load(*state);
+
+	assert_int_equal(history.totals.sent, 0);
+	assert_int_equal(history.run.ended, 0);
+	assert_int_equal(history.run.status, -1);
+	assert_int_equal(history.relay_count, 2);
+	assert_string_equal(history.relay[0].name, "main");
+	assert_false(history.relay[0].tried);
+}
+
+static void totals_add_up_and_the_last_run_counts(void **state)
+{
+	struct place *place = *state;
+	const struct history_totals first = {3, 2, 1};
+	const struct history_totals second = {10, 0, 0};
+	const struct history_run run = {.ended = 1000, .took = 250, .status = 0};
+	const struct history_run next = {.ended = 1060, .took = 7, .status = 75};
+	struct history history;
+
+	assert_int_equal(history_add(&place->spool, &first, &run, &place->err), 0);
+	assert_int_equal(history_add(&place->spool, &second, &next, &place->err), 0);
+	assert_true(has(place, "totals,D=2,F=1,S=13"));
+	assert_true(has(place, "run,D=7,T=1060"));
+	history = load(place);
+	assert_int_equal(history.totals.sent, 13);
+	assert_int_equal(history.totals.deferred, 2);
+	assert_int_equal(history.totals.failed, 1);
+	assert_int_equal(history.run.ended, 1060);
+	assert_int_equal(history.run.took, 7);
+}
+
+static void a_relay_changes_at_its_turn_only(void **state)
+{
+	struct place *place = *state;
+	struct history history;
+
+	saw(place, "main", false, false, 1000);
+	saw(place, "main", false, false, 1060);
+	assert_true(has(place, "relay-main,B=1000"));
+	saw(place, "main", true, true, 1120);
+	assert_true(has(place, "relay-main,B=1120,S=1120,U=1"));
+	saw(place, "main", true, false, 1180);
+	assert_true(has(place, "relay-main,B=1120,S=1120,U=1"));
+	saw(place, "main", true, true, 1240);
+	assert_true(has(place, "relay-main,B=1120,S=1240,U=1"));
+	saw(place, "main", false, true, 1300);
+	history = load(place);
+	assert_true(history.relay[0].tried);
+	assert_false(history.relay[0].up);
+	assert_int_equal(history.relay[0].since, 1300);
+	assert_int_equal(history.relay[0].accepted, 1300);
+	assert_false(history.relay[1].tried);
+}
+
+static void nothing_new_is_not_written(void **state)
+{
+	struct place *place = *state;
+	struct stat before;
+	struct stat after;
+
+	saw(place, "main", false, false, 1000);
+	assert_int_equal(fstat(place->spool.state, &before), 0);
+	saw(place, "main", false, false, 1060);
+	assert_int_equal(fstat(place->spool.state, &after), 0);
+	assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(there_is_none_yet, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(
+		totals_add_up_and_the_last_run_counts, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_relay_changes_at_its_turn_only, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(nothing_new_is_not_written, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
