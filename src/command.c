@@ -69,16 +69,21 @@ int call_status(int option)
 	return option == CALL_HELPED ? EX_OK : EX_USAGE;
 }
 
+int call_try_open(const struct call *call, struct call_spool *opened, struct error *err)
+{
+	if (config_load(call->config_path, CONFIG_SPOOL, &opened->config, err) == -1)
+		return -1;
+	if (spool_open(&opened->spool, opened->config.spool, err) == 0)
+		return 0;
+	config_free(&opened->config);
+	return -1;
+}
+
 int call_open(const struct call *call, struct call_spool *opened)
 {
 	struct error err;
 
-	if (config_load(call->config_path, CONFIG_SPOOL, &opened->config, &err) == -1)
-		return call_complain(&err);
-	if (spool_open(&opened->spool, opened->config.spool, &err) == 0)
-		return EX_OK;
-	config_free(&opened->config);
-	return call_complain(&err);
+	return call_try_open(call, opened, &err) == 0 ? EX_OK : call_complain(&err);
 }
 
 static int open_owned(bool look, struct call_spool *opened, struct error *err)

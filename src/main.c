@@ -18,6 +18,7 @@ static const struct command *const commands[] = {
     &command_show,
     &command_retry,
     &command_purge,
+    &command_check,
     &command_submit,
 };
 

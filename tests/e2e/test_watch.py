@@ -1,4 +1,4 @@
-"""What those who watch the queue are shown: totals, relays, metrics."""
+"""What those who watch the queue are shown: totals, relays, metrics, and the monitor's check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import stat
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 import pytest
 from lab import logfmt, metrics, net, repo
@@ -26,6 +26,8 @@ Servers = Callable[..., FaultServer]
 TO_B = ("a@example.com", ["b@example.net"])
 MESSAGE = b"Subject: hello\n\ntext\n"
 MIXED = {"RCPT": [None, "450 4.2.1 Busy", "550 5.1.1 No"]}
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 
 
 def records(spool: Spool) -> Dict[str, Dict[str, int]]:
@@ -394,3 +396,150 @@ def test_a_long_run_shows_how_far_it_is(
     assert any(found.get('maildrain_relay_up{relay="main"}') == 1 for found in midst)
     assert len({found["maildrain_last_run_timestamp_seconds"] for found in midst}) > 1
     assert records(spool)["totals"] == {"S": 6}, "each counted once"
+
+
+# check
+
+
+class Verdict(NamedTuple):
+    state: str
+    words: str
+    data: Dict[str, "Value"]
+
+
+class Value(NamedTuple):
+    value: float
+    unit: str
+    warning: Optional[float]
+    critical: Optional[float]
+    minimum: Optional[float]
+
+
+STATES = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}
+NUMBER = r"-?\d+(?:\.\d+)?"
+DATUM = re.compile(
+    rf"'?([^'= ]+)'?=({NUMBER})(s|us|ms|%|B|KB|MB|TB|c)?"
+    rf"(?:;({NUMBER})?)?(?:;({NUMBER})?)?(?:;({NUMBER})?)?(?:;({NUMBER})?)?"
+)
+
+
+def plugin(done: "subprocess.CompletedProcess[str]") -> Verdict:
+    """Reads what a plugin has to say, by the letter of the guidelines."""
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1 and done.stdout.endswith("\n"), done
+    match = re.fullmatch(r"MAILDRAIN (OK|WARNING|CRITICAL|UNKNOWN) - ([^|]+?)(?: \|((?: [^ ]+)+))?",
+                         lines[0])  # fmt: skip
+    assert match, lines[0]
+    assert done.returncode == STATES[match[1]]
+    assert len(lines[0]) < 1024 and lines[0].isprintable()
+    data = {}
+    for item in (match[3] or "").split():
+        datum = DATUM.fullmatch(item)
+        assert datum, item
+        numbers = [float(text) if text else None for text in datum.groups()[3:6]]
+        data[datum[1]] = Value(float(datum[2]), datum[3] or "", *numbers)
+    return Verdict(match[1], match[2], data)
+
+
+def check(spool: Spool, *args: str) -> Verdict:
+    return plugin(spool.command("check", *args))
+
+
+def drop_due(spool: Spool, age: int) -> str:
+    return spool.drop(MESSAGE, f"{int(time.time()) - age}.M1P1Q{age}.h", TO_B)
+
+
+def test_check_of_an_empty_spool(spool: Spool) -> None:
+    verdict = check(spool)
+    assert verdict.state == "OK" and "0 waiting" in verdict.words
+    assert verdict.data["due_age"] == Value(0, "s", 900, 3600, 0)
+    assert set(verdict.data) == {"due_age", "due", "waiting", "in_flight", "deferred", "failed"}
+    assert verdict.data["failed"] == Value(0, "", None, None, 0)
+
+
+@pytest.mark.parametrize("age, state", [(5, "OK"), (890, "OK"), (910, "WARNING"), (3590, "WARNING"),
+                                        (3610, "CRITICAL")])  # fmt: skip
+def test_check_of_the_age(spool: Spool, age: int, state: str) -> None:
+    drop_due(spool, age)
+    verdict = check(spool)
+    assert verdict.state == state and "1 waiting, 0 deferred, oldest due " in verdict.words
+    assert age <= verdict.data["due_age"].value <= age + 5
+
+
+def test_check_with_other_thresholds(spool: Spool) -> None:
+    drop_due(spool, 100)
+    assert check(spool, "--warning", "2m").state == "OK"
+    verdict = check(spool, "--warning=90s", "--critical=1d")
+    assert verdict.state == "WARNING"
+    assert verdict.data["due_age"][2:] == (90, 86400, 0)
+    assert check(spool, "--critical", "90s", "--warning", "0").state == "CRITICAL"
+
+
+def test_check_goes_by_the_time_of_the_next_attempt(spool: Spool) -> None:
+    now = int(time.time())
+    for until in (now + 600, now - 10):
+        spool.drop(MESSAGE, f"{now - 50_000}.M1P1Q{until}.h,A=5,E=4.2.1,T={until}", TO_B)
+    verdict = check(spool)
+    assert verdict.state == "OK"
+    assert 10 <= verdict.data["due_age"].value <= 15 and verdict.data["due"].value == 1
+
+
+def test_check_of_failed_mail(spool: Spool) -> None:
+    for number in range(3):
+        (spool.path / "failed" / f"1795333316.M1P1Q{number}.h,A=1,E=5.1.1").write_bytes(MESSAGE)
+    assert check(spool).state == "OK"
+    assert check(spool, "--failed-warning", "3").state == "OK"
+    verdict = check(spool, "--failed-warning", "2", "--failed-critical", "10")
+    assert verdict.state == "WARNING" and "3 failed" in verdict.words
+    assert verdict.data["failed"] == Value(3, "", 2, 10, 0)
+    assert check(spool, "--failed-critical", "2").state == "CRITICAL"
+
+
+def test_check_of_a_relay_that_is_down(spool: Spool) -> None:
+    down(spool)
+    letter(spool)
+    assert check(spool).state == "OK", "not tried yet"
+    run(spool, 75)
+    verdict = check(spool)
+    assert verdict.state == "WARNING" and verdict.words.startswith("relay main down for ")
+    drop_due(spool, 4000)
+    assert check(spool).state == "CRITICAL"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--warning"], ["--warning", "15"], ["--warning", "10:20"], ["--critical", "x"],
+        ["--warning", "2h"], ["--failed-warning", "-1"], ["--failed-critical", "1.5"],
+        ["--failed-warning=5", "--failed-critical=4"], ["--nonsense"], ["now"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_check_called_wrongly_is_unknown(spool: Spool, args: List[str]) -> None:
+    assert check(spool, *args).state == "UNKNOWN"
+
+
+def test_check_that_sees_nothing_is_unknown(spool: Spool) -> None:
+    shutil.rmtree(spool.path)
+    verdict = check(spool)
+    assert verdict.state == "UNKNOWN" and str(spool.path) in verdict.words and not verdict.data
+    spool.config.write_text("spool = 7 | x\n")
+    assert check(spool).state == "UNKNOWN"
+    spool.config.unlink()
+    assert check(spool).state == "UNKNOWN"
+
+
+@needs_root
+def test_check_that_may_not_look_is_unknown(spool: Spool) -> None:
+    for parent in spool.path.parents:
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            parent.chmod(0o755)
+    become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    done = subprocess.run([*become, *spool.argv("check")], capture_output=True, text=True)
+    assert plugin(done).state == "UNKNOWN"
+
+
+def test_check_that_can_not_speak_is_unknown(spool: Spool) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(spool.argv("check"), stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 3
