@@ -91,7 +91,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) Makefile
 # ---- install ----
 
 UNITS     := maildrain.service maildrain.timer maildrain.path \
-	maildrain@.service maildrain@.timer maildrain@.path \
+	maildrain@.service maildrain@.timer maildrain@.path maildrain-alert@.service \
 	maildrain-configured.service maildrain-configured.path
 MAN5      := maildrain.conf.5 maildrain-spool.5
 INSTALLED := $(addprefix $(UNITDIR)/,$(UNITS)) $(addprefix $(MANDIR)/man5/,$(MAN5)) \

@@ -30,6 +30,7 @@ struct call {
 	char **argv; /* argv[0] is the command's name */
 };
 
+extern const struct command command_alert;
 extern const struct command command_check;
 extern const struct command command_init;
 extern const struct command command_list;

@@ -257,6 +257,29 @@ static int fill_notify(const struct confparse_section *top, struct config_notify
 	return fill_number(top, "notify_per_hour", NOTIFY_MAX, NUMBER, &notify->per_hour);
 }
 
+/* What watches the queue. */
+static int fill_watch(const struct confparse_section *top, struct config *config)
+{
+	unsigned i, count = cfg_size(top->cfg, "alert_command");
+
+	if (copy_path(top, "metrics_file", &config->metrics_file))
+		return -1;
+	if (count == 0)
+		return 0;
+	if (count > CONFIG_ALERT_MAX)
+		return confparse_fail(top->parse, confparse_line(top, "alert_command"),
+		    "alert_command has %u words; write %d at most", count, CONFIG_ALERT_MAX);
+	if (cfg_getnstr(top->cfg, "alert_command", 0)[0] != '/')
+		return fail_value(top, "alert_command", 0, NOT_ABSOLUTE);
+	config->alert_command = calloc(count + 1, sizeof *config->alert_command);
+	for (i = 0; config->alert_command && i < count; i++) {
+		config->alert_command[i] = strdup(cfg_getnstr(top->cfg, "alert_command", i));
+		if (!config->alert_command[i])
+			return confparse_fail_memory(top->parse);
+	}
+	return config->alert_command ? 0 : confparse_fail_memory(top->parse);
+}
+
 static int fill_top(const struct confparse_section *top, struct config *config)
 {
 	if (check_values(top) || fill_spool(top, config) || fill_domain(top, config) ||
@@ -267,7 +290,7 @@ static int fill_top(const struct confparse_section *top, struct config *config)
 		    "must be a duration up to 36500d, such as \"12h\" or \"7d\", or \"0\" to "
 		    "remove a message once it is sent");
 	return fill_sharing(top, config) || fill_notify(top, &config->notify) ||
-		       copy_path(top, "metrics_file", &config->metrics_file)
+		       fill_watch(top, config)
 		   ? -1
 		   : 0;
 }
@@ -607,5 +630,8 @@ void config_free(struct config *config)
 	free(config->spool);
 	free(config->domain);
 	free(config->metrics_file);
+	for (i = 0; config->alert_command && config->alert_command[i]; i++)
+		free(config->alert_command[i]);
+	free(config->alert_command);
 	memset(config, 0, sizeof *config);
 }

@@ -13,6 +13,7 @@
 
 #define CONFIG_RELAYS_MAX 64
 #define CONFIG_NOTIFY_MAX 16 /* addresses that are told */
+#define CONFIG_ALERT_MAX  32 /* words of alert_command */
 
 enum relay_tls {
 	RELAY_TLS_REQUIRED,	 /* smtps, or STARTTLS or nothing; the certificate is verified */
@@ -70,6 +71,7 @@ struct config {
 	int64_t claim;	   /* seconds that a claim holds */
 	struct config_notify notify;
 	char *metrics_file;	    /* an absolute path; NULL: none is written */
+	char **alert_command;	    /* absolute path and words, ends with NULL; NULL: none */
 	struct relay_config *relay; /* in the file's order, at least one with CONFIG_SEND */
 	size_t relay_count;
 };

@@ -59,6 +59,7 @@ static const cfg_opt_t TOP_OPTIONS[] = {
     CFG_STR("notify_per_hour", "20", CFGF_NONE),
     CFG_STR("delay_warning", NULL, CFGF_NONE),
     CFG_STR("metrics_file", NULL, CFGF_NONE),
+    CFG_STR_LIST("alert_command", NULL, CFGF_NODEFAULT),
     {.name = "relay", .type = CFGT_SEC, .flags = CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES},
     {.name = MESSAGE_OPTION, .type = CFGT_PTR},
     CFG_END(),

@@ -22,6 +22,7 @@
 
 /* As in sd-daemon(3). */
 enum log_level {
+	LOG_LEVEL_ALERT = 1,
 	LOG_LEVEL_ERROR = 3,
 	LOG_LEVEL_WARNING = 4,
 	LOG_LEVEL_NOTICE = 5,

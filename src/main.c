@@ -19,6 +19,7 @@ static const struct command *const commands[] = {
     &command_retry,
     &command_purge,
     &command_check,
+    &command_alert,
     &command_submit,
 };
 

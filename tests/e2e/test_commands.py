@@ -22,7 +22,7 @@ from lab.spool import Spool, unique_name, unique_of
 MESSAGE = b"Subject: hello\n\ntext\n"
 TO_B = ("a@example.com", ["b@example.net"])
 COMMANDS = (
-    "run", "init", "verify", "status", "list", "show", "retry", "purge", "check", "submit"
+    "run", "init", "verify", "status", "list", "show", "retry", "purge", "check", "alert", "submit"
 )  # fmt: skip
 
 

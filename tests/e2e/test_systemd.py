@@ -76,7 +76,8 @@ def verify(unit: Path) -> str:
 
 def test_all_units_are_there() -> None:
     own = [f"maildrain{at}.{kind}" for at in ("", "@") for kind in KINDS]
-    assert UNITS == sorted(own + ["maildrain-configured.path", "maildrain-configured.service"])
+    more = ["-alert@.service", "-configured.path", "-configured.service"]
+    assert UNITS == sorted(own + [f"maildrain{name}" for name in more])
 
 
 @needs_systemd

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List
 
 import pytest
-from lab import repo
+from lab import logfmt, metrics, repo
 from lab.certs import Certs
 from lab.faultserver import DEFAULT_EHLO
 from lab.machine import Machine, wait_until, why_not
@@ -142,6 +142,103 @@ def test_outage_is_a_failed_unit_until_the_next_good_run(machine: Machine) -> No
     assert machine.sent(unique)
 
 
+ALERT = "maildrain-alert@maildrain.service.service"
+ALERT_PRIORITY, ERROR_PRIORITY = 1, 3
+
+
+def test_outage_is_told_of_once(machine: Machine) -> None:
+    machine.pager('echo "PAGED $# $1: $2"; echo "$MAILDRAIN_UNIT"')
+    machine.relay_down()
+    unique, start = machine.drop(), len(machine.entries())
+    for _ in range(3):
+        assert machine.run_service() == os.EX_TEMPFAIL
+        assert wait_until(lambda: machine.show(ALERT, "SubState") == "running", 5), machine.log(ALERT)
+    (alert,) = logfmt.parse("\n".join(machine.said(start, ALERT_PRIORITY)))
+    assert (alert["event"], alert["unit"], alert["relay"]) == ("alert", "maildrain.service", "main")
+    assert "no relay takes mail (exit status 75); 1 message is due" in alert["text"]
+    paged = [line for line in machine.said(start) if line.startswith("PAGED")]
+    assert paged == [f"PAGED 2 on call: {alert['text']}"]
+    assert machine.show(ALERT, "User") == "maildrain"
+    assert machine.failed() == ["maildrain.service"]
+
+    machine.relay_up()
+    assert machine.run_service() == 0 and machine.sent(unique)
+    assert machine.failed() == []
+    assert machine.show(ALERT, "ActiveState") == "active", "for the rest of its hour"
+
+
+def test_next_outage_is_told_of_after_a_reset(machine: Machine) -> None:
+    """As the comment in the unit says."""
+    machine.relay_down()
+    machine.drop()
+    start = len(machine.entries())
+    for count in (1, 2):
+        machine.run_service()
+        assert wait_until(lambda: len(machine.said(start, ALERT_PRIORITY)) == count, 5)
+        machine.check("systemctl", "stop", "maildrain-alert@*")
+        machine.check("systemctl", "reset-failed", "maildrain-alert@*", "maildrain.service")
+
+
+def test_command_that_fails_is_a_failed_unit_and_called_once(machine: Machine) -> None:
+    machine.pager("echo PAGED; exit 3")
+    machine.relay_down()
+    machine.drop()
+    start = len(machine.entries())
+    for _ in range(3):
+        machine.run_service()
+        assert wait_until(lambda: machine.show(ALERT, "ActiveState") == "failed", 5)
+    assert machine.said(start).count("PAGED") == 1
+    ended = [line for line in machine.said(start, ERROR_PRIORITY) if "alert-command" in line]
+    assert len(ended) == 1 and " exit=3 " in ended[0]
+
+
+def test_broken_config_is_told_of_too(machine: Machine) -> None:
+    machine.path("/etc/maildrain.conf").write_text("spol = 1\n")
+    start = len(machine.entries())
+    assert machine.run_service() == os.EX_CONFIG
+    assert wait_until(lambda: machine.said(start, ALERT_PRIORITY), 5)
+    assert "did you mean 'spool'" in machine.said(start, ALERT_PRIORITY)[0]
+
+
+def test_journal_reads_well(machine: Machine) -> None:
+    """All that maildrain says is found by its name, a line an event, and nothing of systemd's."""
+    start = len(machine.entries())
+    assert machine.run_service() == 0
+    assert machine.said(start) == [], "nothing to do, nothing to say"
+    machine.drop()
+    machine.run_service()
+    machine.relay_down()
+    machine.drop()
+    machine.run_service()
+    assert wait_until(lambda: machine.said(start, ALERT_PRIORITY), 5)
+    lines = machine.said(start)
+    events = logfmt.parse("\n".join(lines))
+    assert [event["event"] for event in events] == ["sent", "run", "relay-down", "alert"]
+    assert len(events) == len(lines)
+    assert events[1]["exit"] == "0"
+    assert not any("time" in event for event in events), "the journal has its own"
+    assert len(machine.said(start, ERROR_PRIORITY)) == 2
+
+
+def test_metrics_file_needs_the_lines_that_the_manual_has(machine: Machine) -> None:
+    folder, path = machine.path("/var/lib/prometheus"), "/var/lib/prometheus/node-exporter/m.prom"
+    (folder / "node-exporter").mkdir(parents=True, exist_ok=True)
+    manual = (repo.ROOT / "src" / "maildrain.conf.5").read_text()
+    for command in re.findall(r"^# (ch\w+ .*/var/lib/prometheus/node-exporter)$", manual, re.MULTILINE):
+        machine.check(*command.split())
+    config = machine.path("/etc/maildrain.conf")
+    config.write_text(f'metrics_file = "{path}"\n' + config.read_text())
+    unique = machine.drop()
+    assert machine.run_service() == os.EX_IOERR and machine.sent(unique)
+    assert "Read-only file system" in machine.log()
+    override = re.search(r"^\[Service\]\nReadWritePaths=.*$", manual, re.MULTILINE)
+    assert override
+    machine.override("maildrain.service", override[0] + "\n")
+    assert machine.run_service() == 0, machine.log()
+    found = metrics.parse(machine.path(path).read_text())
+    assert found["maildrain_last_run_exit_status"] == 0 and found["maildrain_sent_total"] >= 1
+
+
 def test_timer_goes_on_after_failed_runs(machine: Machine) -> None:
     machine.override(
         "maildrain.timer", "[Timer]\nOnCalendar=\nOnCalendar=*:*:*\nRandomizedDelaySec=0\n"
@@ -216,6 +313,24 @@ def test_template_drains_a_spool_of_its_own(machine: Machine) -> None:
     assert machine.ls()["new"] == [other]
 
 
+def test_template_has_its_own_alert(machine: Machine) -> None:
+    machine.path("/etc/maildrain/bulk.conf").write_text("spool = nowhere\n")
+    machine.configure("maildrain/bulk")
+    machine.pager('echo "PAGED $2"', "maildrain/bulk")
+    machine.check("sh", "-euc", "mkdir -p /var/spool/maildrain-bulk; cp -a /var/spool/maildrain/. "
+                  "/var/spool/maildrain-bulk; chown --reference=/var/spool/maildrain "
+                  "/var/spool/maildrain-bulk; chmod 3770 /var/spool/maildrain-bulk")  # fmt: skip
+    machine.relay_down()
+    machine.drop("maildrain-bulk")
+    start = len(machine.entries())
+    assert machine.run_service("maildrain@bulk.service") == os.EX_TEMPFAIL
+    assert wait_until(lambda: machine.said(start, ALERT_PRIORITY), 5)
+    assert wait_until(lambda: any(line.startswith("PAGED") for line in machine.said(start)), 5)
+    (paged,) = [line for line in machine.said(start) if line.startswith("PAGED")]
+    assert paged.startswith("PAGED maildrain@bulk.service on ") and "1 message is due" in paged
+    assert machine.show("maildrain-alert@maildrain@bulk.service.service", "SubState") == "running"
+
+
 def test_sandbox_shows_a_run_nothing_else_to_write(machine: Machine) -> None:
     """A spool elsewhere needs a line in the unit: without it, a clear refusal and no loss."""
     machine.check("cp", "-a", "/var/spool/maildrain", "/srv/maildrain")
@@ -275,7 +390,7 @@ def test_filter_alone_refuses_what_it_is_for(machine: Machine) -> None:
 
 
 def test_exposure_of_the_loaded_unit(machine: Machine) -> None:
-    for unit in ("maildrain.service", "maildrain@bulk.service"):
+    for unit in ("maildrain.service", "maildrain@bulk.service", "maildrain-alert@x.service"):
         result = machine.call(
             "systemd-analyze", "security", "--no-pager", "--threshold=15", unit
         )

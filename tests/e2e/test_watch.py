@@ -11,7 +11,7 @@ import stat
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import pytest
 from lab import logfmt, metrics, net, repo
@@ -543,3 +543,110 @@ def test_check_that_can_not_speak_is_unknown(spool: Spool) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(spool.argv("check"), stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 3
+
+
+# alert
+
+FAILED = {"MONITOR_SERVICE_RESULT": "exit-code", "MONITOR_EXIT_STATUS": "75"}
+
+
+def pager(spool: Spool, script: str) -> None:
+    words = ["/bin/sh", "-c", script, "pager", "two words"]
+    options = {"alert_command": words}
+    spool.write_config(options, url=f"smtp://127.0.0.1:{net.free_port()}", tls="none")
+
+
+def alert(spool: Spool, **env: str) -> Any:
+    return spool.command("alert", "maildrain.service", env=env)
+
+
+def test_alert_tells_the_log_and_the_command(spool: Spool) -> None:
+    pager(spool, 'echo "$#|$1|$2|$MAILDRAIN_ALERT|$MAILDRAIN_UNIT"; ! read word')
+    drop_due(spool, 7500)
+    run(spool, 75)
+    done = alert(spool, **FAILED)
+    assert done.returncode == 0
+    said, ended = logfmt.parse(done.stderr)
+    sentence = said["text"]
+    assert re.fullmatch(
+        r"maildrain\.service on \S+ has failed: no relay takes mail \(exit status 75\); "
+        r"1 message is due, the oldest for 2h 5m; relay main is down for \d+s", sentence
+    )  # fmt: skip
+    assert (said["event"], said["unit"], said["relay"]) == ("alert", "maildrain.service", "main")
+    assert [said[key] for key in ("waiting", "deferred", "failed")] == ["1", "0", "0"]
+    assert 7500 <= int(said["oldest"]) <= 7510
+    assert (ended["event"], ended["command"], ended["exit"]) == ("alert-command", "/bin/sh", "0")
+    assert done.stdout == f"2|two words|{sentence}|{sentence}|maildrain.service\n"
+
+
+def test_alert_has_its_priority(spool: Spool, tmp_path: Path) -> None:
+    pager(spool, "exit 3")
+    with open(tmp_path / "journal", "w") as stream:
+        st = os.fstat(stream.fileno())
+        env = {**os.environ, "JOURNAL_STREAM": f"{st.st_dev}:{st.st_ino}"}
+        argv = spool.argv("alert", "maildrain.service")
+        assert subprocess.run(argv, stderr=stream, env=env).returncode == 69
+    lines = (tmp_path / "journal").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["<1>alert", "<3>alert-command"]
+    assert " exit=3 " in lines[1]
+
+
+def test_alert_without_a_command(spool: Spool) -> None:
+    done = alert(spool)
+    assert done.returncode == 0 and done.stdout == ""
+    assert [event["event"] for event in logfmt.parse(done.stderr)] == ["alert"]
+
+
+def test_alert_whose_command_is_missing(spool: Spool) -> None:
+    spool.write_config({"alert_command": ["/nowhere/page"]}, url="smtp://127.0.0.1:1", tls="none")
+    done = alert(spool)
+    assert done.returncode == 69
+    assert "/nowhere/page" in logfmt.parse(done.stderr)[1]["text"]
+
+
+def test_alert_whose_command_dies(spool: Spool) -> None:
+    pager(spool, "kill -9 $$")
+    done = alert(spool)
+    assert done.returncode == 69 and logfmt.parse(done.stderr)[1]["signal"] == "9"
+
+
+def test_alert_calls_somebody_also_without_the_spool(spool: Spool) -> None:
+    pager(spool, 'echo "$2"')
+    shutil.rmtree(spool.path)
+    done = alert(spool, **{**FAILED, "MONITOR_EXIT_STATUS": "78"})
+    assert done.returncode == 0
+    assert "something is wrong in the configuration" in done.stdout
+    assert f"its queue can't be read: " in done.stdout and str(spool.path) in done.stdout
+
+
+def test_alert_without_a_config_says_so_in_the_log(spool: Spool) -> None:
+    spool.config.write_text("spol = 1\n")
+    done = alert(spool, **FAILED)
+    assert done.returncode == 78
+    (said,) = logfmt.parse(done.stderr)
+    assert said["event"] == "alert" and "did you mean 'spool'" in said["text"]
+
+
+def test_alert_finds_the_config_of_a_template() -> None:
+    unit = "maildrain@no-such-spool.service"
+    done = subprocess.run([str(repo.program()), "alert", unit], capture_output=True, text=True)
+    (said,) = logfmt.parse(done.stderr)
+    assert re.search(r"/maildrain/no-such-spool\.conf\b", said["text"]) and done.returncode == 78
+
+
+@pytest.mark.parametrize("unit", [None, "maildrain@../x.service", "maildrain@.service"])
+def test_alert_called_wrongly(spool: Spool, unit: Optional[str]) -> None:
+    argv = [str(repo.program()), "alert", *([unit] if unit else [])]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 64 and "--help" in done.stderr
+
+
+@needs_root
+def test_alert_gives_up_the_rights_of_root(spool: Spool) -> None:
+    for parent in (spool.config, *spool.path.parents):
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            parent.chmod(0o755)
+    pager(spool, "id -u")
+    for path in (spool.path, *spool.path.iterdir()):
+        os.chown(path, 65534, 65534)
+    assert alert(spool).stdout == "65534\n"

@@ -7,6 +7,7 @@ network is a loopback of its own, and no unit of the machine is enabled.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -183,6 +184,11 @@ class Machine:
     def show(self, unit: str, name: str) -> str:
         return self.out("systemctl", "show", "--value", f"--property={name}", unit)
 
+    def failed(self) -> List[str]:
+        """The units of maildrain that systemd calls failed."""
+        argv = ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "maildrain*")
+        return [line.split()[0] for line in self.out(*argv).splitlines()]
+
     def runs(self) -> int:
         """How many runs the journal knows of."""
         self.check("journalctl", "--sync")
@@ -194,6 +200,27 @@ class Machine:
         self.check("journalctl", "--sync")
         log = self.out("journalctl", "--output=cat", f"--unit={unit}")
         return re.split(rf"^Starting {re.escape(unit)}", log, flags=re.MULTILINE)[-1]
+
+    def pager(self, script: str, name: str = "maildrain") -> None:
+        """What the config NAME has for alert_command, and says in the journal."""
+        page = self.path(f"/usr/local/bin/page-{name.replace('/', '-')}")
+        page.write_text(f"#!/bin/sh\n{script}\n")
+        page.chmod(0o755)
+        config = self.path(f"/etc/{name}.conf")
+        command = f'alert_command = {{"/usr/local/bin/{page.name}", "on call"}}\n'
+        config.write_text(command + config.read_text())
+
+    def entries(self) -> List[Dict[str, str]]:
+        """All that maildrain has said, from the journal."""
+        self.check("journalctl", "--sync")
+        lines = self.out("journalctl", "--output=json", "-t", "maildrain").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def said(self, start: int = 0, priority: int = 7) -> List[str]:
+        """What it has said since there were START entries, of this priority or a more urgent one."""
+        return [
+            entry["MESSAGE"] for entry in self.entries()[start:] if int(entry["PRIORITY"]) <= priority
+        ]
 
     def path(self, path: str) -> Path:
         """PATH of the machine, for this side to look at."""
@@ -282,6 +309,7 @@ class Machine:
     def reset(self) -> None:
         """Each test starts with an empty spool, a reachable relay and nothing running."""
         self.check("systemctl", "stop", "maildrain.timer", "maildrain.path", "maildrain.service")
+        self.call("systemctl", "stop", "maildrain-alert@*")
         self.call("systemctl", "reset-failed")
         for override in self.path("/run/systemd/system").glob("maildrain*.d"):
             shutil.rmtree(override)

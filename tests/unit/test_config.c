@@ -134,6 +134,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config.notify.delay_warning, 0);
 	assert_true(config_tells(&config));
 	assert_null(config.metrics_file);
+	assert_null(config.alert_command);
 	assert_int_equal(config.relay_count, 1);
 	relay = config.relay;
 	assert_string_equal(relay->name, "main");
@@ -275,7 +276,6 @@ static void test_top_values(void **state)
 	refuses(state, "retry = {1m,\n 5}", 1, "retry = \"5\"");
 	refuses(state, "keep_sent = 7", 1, "keep_sent = \"7\"");
 	refuses(state, "keep_sent = -1d", 1, "must be a duration");
-	refuses(state, "metrics_file = \"m.prom\"", 1, "absolute path");
 }
 
 static void test_notify(void **state)
@@ -328,6 +328,34 @@ static void test_notify_limit(void **state)
 	config_free(&config);
 	strcpy(strchr(text, '}'), ",\"b@x\"}");
 	refuses(state, text, 1, "17th");
+}
+
+static void test_watch_values(void **state)
+{
+	char text[160];
+	struct config config;
+
+	refuses(state, "metrics_file = \"m.prom\"", 1, "absolute path");
+	refuses(state, "\nalert_command = {\"page\", \"/x\"}", 2, "absolute path");
+	refuses(
+	    state, "alert_command = {\"/page\", \"${TEST_UNSET:-}\"}", 1, "alert_command is empty");
+	load(*state, "metrics_file = \"/x/m.prom\" alert_command = {\"/page\", \"a b\"}",
+	    CONFIG_INSPECT, &config);
+	assert_string_equal(config.metrics_file, "/x/m.prom");
+	assert_string_equal(config.alert_command[0], "/page");
+	assert_string_equal(config.alert_command[1], "a b");
+	assert_null(config.alert_command[2]);
+	config_free(&config);
+	is_empty(&config);
+	(void)strcpy(text, "alert_command = {\"/a\"");
+	for (int i = 1; i < 32; i++)
+		(void)strcat(text, ", b");
+	(void)strcat(text, "}");
+	load(*state, text, CONFIG_INSPECT, &config);
+	assert_string_equal(config.alert_command[31], "b");
+	config_free(&config);
+	(void)strcpy(strrchr(text, '}'), ", b}");
+	refuses(state, text, 1, "33 words");
 }
 
 static void test_retry_limit(void **state)
@@ -650,6 +678,7 @@ int main(void)
 	    TEST(test_top_values),
 	    TEST(test_notify),
 	    TEST(test_notify_limit),
+	    TEST(test_watch_values),
 	    TEST(test_retry_limit),
 	    TEST(test_relay_limit),
 	    TEST(test_relay_values),
