@@ -97,7 +97,8 @@ MAN5      := maildrain.conf.5 maildrain-spool.5
 INSTALLED := $(addprefix $(UNITDIR)/,$(UNITS)) $(addprefix $(MANDIR)/man5/,$(MAN5)) \
 	$(MANDIR)/man8/maildrain.8 $(SYSUSERSDIR)/maildrain.conf $(TMPFILESDIR)/maildrain.conf \
 	$(LIBDIR)/smtp.so $(SBINDIR)/maildrain $(DOCDIR)/README.md $(DOCDIR)/maildrain.conf \
-	$(DOCDIR)/maildrain.cron $(BASHDIR)/maildrain $(ZSHDIR)/_maildrain
+	$(DOCDIR)/maildrain.cron $(DOCDIR)/maildrain.rules.yml $(DOCDIR)/maildrain-dashboard.json \
+	$(BASHDIR)/maildrain $(ZSHDIR)/_maildrain
 
 # The units name the program where Debian has it; another PREFIX is written into the copies.
 AT_PREFIX = sed 's|/usr/sbin/maildrain|$(SBINDIR)/maildrain|g'
@@ -112,7 +113,8 @@ install: all
 	$(INSTALL) -m 644 $(MODULE) $(DESTDIR)$(LIBDIR)/smtp.so
 	$(INSTALL) -m 644 src/maildrain.8 $(DESTDIR)$(MANDIR)/man8/
 	$(INSTALL) -m 644 $(addprefix src/,$(MAN5)) $(DESTDIR)$(MANDIR)/man5/
-	$(INSTALL) -m 644 README.md etc/maildrain.conf $(DESTDIR)$(DOCDIR)/
+	$(INSTALL) -m 644 README.md etc/maildrain.conf etc/maildrain.rules.yml \
+		etc/maildrain-dashboard.json $(DESTDIR)$(DOCDIR)/
 	$(INSTALL) -m 644 src/django/maildrain/*.py src/django/maildrain/py.typed \
 		$(DESTDIR)$(PYTHONDIR)/maildrain/
 	$(INSTALL) -m 644 systemd/maildrain.sysusers $(DESTDIR)$(SYSUSERSDIR)/maildrain.conf
