@@ -134,7 +134,7 @@ static int call_somebody(struct log *log, struct look *look)
 /* Says what is the matter, with a config or without. The exit status. */
 static int alert(struct log *log, struct look *look, const char *path)
 {
-	const bool loaded = config_load(path, CONFIG_INSPECT, &look->config, &look->err) == 0;
+	const bool loaded = config_load(path, CONFIG_SPOOL, &look->config, &look->err) == 0;
 	int status = EX_OK;
 
 	look->alert.fault = look->err.text;

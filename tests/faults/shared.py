@@ -316,7 +316,7 @@ class Site:
 
     def config(self, helo: str, url: Optional[str]) -> Path:
         path = self.directory / f"{helo}.conf"
-        top = {"spool": self.path, "shared_spool": True, **self.options}
+        top = {"spool": self.path, "notify": [], "shared_spool": True, **self.options}
         relay = {"url": url or self.relay.url, "tls": "none", "connections": 2, "helo": helo}
         path.write_text(config_text(top, {"main": relay}))
         return path
