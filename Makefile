@@ -259,7 +259,7 @@ bench-drop:
 
 .PHONY: format
 format:
-	clang-format -i src/*.c src/*.h tests/unit/*.c tests/fuzz/*.c tests/fuzz/*.h tests/bench/*.c
+	clang-format -i src/*.c src/*.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.c tests/fuzz/*.h tests/bench/*.c
 
 .PHONY: clean
 clean:

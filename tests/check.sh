@@ -114,7 +114,7 @@ install_and_remove() {
 # ---- reading the source ----
 
 formatted() {
-	clang-format --dry-run -Werror src/*.c src/*.h tests/unit/*.c tests/fuzz/*.c tests/fuzz/*.h \
+	clang-format --dry-run -Werror src/*.c src/*.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.c tests/fuzz/*.h \
 		tests/bench/*.c
 }
 

@@ -15,30 +15,18 @@
 #include <cmocka.h>
 
 #include "find.h"
-
-struct place {
-	char path[64];
-	struct spool spool;
-	struct found found;
-	struct error err;
-};
+#include "place.h"
 
 static void drop(const struct place *place, enum spool_dir dir, const char *name)
 {
-	const int fd = openat(place->spool.dir[dir], name, O_CREAT | O_EXCL | O_WRONLY, 0600);
-
-	assert_int_not_equal(fd, -1);
-	assert_int_equal(close(fd), 0);
+	place_touch(place->spool.dir[dir], name);
 }
 
 static int set_up(void **state)
 {
 	static struct place place;
 
-	(void)snprintf(place.path, sizeof place.path, "/tmp/maildrain-find-XXXXXX");
-	assert_non_null(mkdtemp(place.path));
-	assert_int_equal(spool_init(place.path, NULL, &place.err), 0);
-	assert_int_equal(spool_open(&place.spool, place.path, &place.err), 0);
+	place_make(&place);
 	drop(&place, SPOOL_NEW, "100.M1P1Q1.web1,A=1,E=4.2.2,T=5");
 	drop(&place, SPOOL_FAILED, "100.M2P1Q1.web1,A=1,E=5.1.1");
 	drop(&place, SPOOL_CUR, "101.M2P1Q1.web1,A=1:2,S");
@@ -50,24 +38,23 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	struct place *place = *state;
-	char command[128];
-
-	spool_close(&place->spool);
-	(void)snprintf(command, sizeof command, "rm -rf %s", place->path);
-	return system(command);
+	return place_remove(*state);
 }
 
 static void finds(struct place *place, const char *id, enum spool_dir dir, const char *name)
 {
-	assert_int_equal(find_message(&place->spool, id, &place->found, &place->err), 0);
-	assert_int_equal(place->found.dir, dir);
-	assert_string_equal(place->found.name, name);
+	struct found found;
+
+	assert_int_equal(find_message(&place->spool, id, &found, &place->err), 0);
+	assert_int_equal(found.dir, dir);
+	assert_string_equal(found.name, name);
 }
 
 static void finds_not(struct place *place, const char *id, const char *said)
 {
-	assert_int_equal(find_message(&place->spool, id, &place->found, &place->err), -1);
+	struct found found;
+
+	assert_int_equal(find_message(&place->spool, id, &found, &place->err), -1);
 	assert_int_equal(place->err.status, EX_DATAERR);
 	if (strstr(place->err.text, said) == NULL)
 		fail_msg("%s: %s", id, place->err.text);
@@ -146,6 +133,7 @@ static void keep_renaming(const struct place *place)
 static void one_that_others_rename_meanwhile_is_found(void **state)
 {
 	struct place *place = *state;
+	struct found found;
 	pid_t child;
 	int status;
 
@@ -156,7 +144,7 @@ static void one_that_others_rename_meanwhile_is_found(void **state)
 		keep_renaming(place);
 	status = 0;
 	for (int i = 0; i < TIMES && status == 0; i++)
-		status = find_message(&place->spool, "100.M1", &place->found, &place->err);
+		status = find_message(&place->spool, "100.M1", &found, &place->err);
 	(void)kill(child, SIGKILL);
 	(void)waitpid(child, NULL, 0);
 	if (status == -1)

@@ -11,51 +11,37 @@
 #include <cmocka.h>
 
 #include "history.h"
+#include "place.h"
 
-struct place {
-	char path[64];
-	struct spool spool;
-	struct relay_config relay[2];
-	struct config config;
-	struct error err;
-};
+static struct relay_config relays[2] = {
+    {.name = (char *)(uintptr_t) "main"}, {.name = (char *)(uintptr_t) "main-2"}};
+static const struct config config = {.relay = relays, .relay_count = 2};
 
 static int set_up(void **state)
 {
 	static struct place place;
 
-	(void)snprintf(place.path, sizeof place.path, "/tmp/maildrain-history-XXXXXX");
-	assert_non_null(mkdtemp(place.path));
-	assert_int_equal(spool_init(place.path, NULL, &place.err), 0);
-	assert_int_equal(spool_open(&place.spool, place.path, &place.err), 0);
-	place.relay[0].name = (char *)(uintptr_t) "main";
-	place.relay[1].name = (char *)(uintptr_t) "main-2";
-	place.config = (struct config){.relay = place.relay, .relay_count = 2};
+	place_make(&place);
 	*state = &place;
 	return 0;
 }
 
 static int tear_down(void **state)
 {
-	struct place *place = *state;
-	char command[128];
-
-	spool_close(&place->spool);
-	(void)snprintf(command, sizeof command, "rm -rf %s", place->path);
-	return system(command);
+	return place_remove(*state);
 }
 
 static struct history load(struct place *place)
 {
 	struct history history;
 
-	assert_int_equal(history_load(&place->spool, &place->config, &history, &place->err), 0);
+	assert_int_equal(history_load(&place->spool, &config, &history, &place->err), 0);
 	return history;
 }
 
 static bool has(const struct place *place, const char *file)
 {
-	return faccessat(place->spool.state, file, F_OK, 0) == 0;
+	return place_has(place->spool.state, file);
 }
 
 static void saw(struct place *place, const char *relay, bool up, bool accepted, int64_t now)

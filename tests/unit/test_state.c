@@ -11,39 +11,26 @@
 
 #include <cmocka.h>
 
+#include "place.h"
 #include "state.h"
-
-struct place {
-	char path[64];
-	struct spool spool;
-	struct error err;
-};
 
 static int set_up(void **state)
 {
 	static struct place place;
 
-	(void)snprintf(place.path, sizeof place.path, "/tmp/maildrain-state-XXXXXX");
-	assert_non_null(mkdtemp(place.path));
-	assert_int_equal(spool_init(place.path, NULL, &place.err), 0);
-	assert_int_equal(spool_open(&place.spool, place.path, &place.err), 0);
+	place_make(&place);
 	*state = &place;
 	return 0;
 }
 
 static int tear_down(void **state)
 {
-	struct place *place = *state;
-	char command[128];
-
-	spool_close(&place->spool);
-	(void)snprintf(command, sizeof command, "rm -rf %s", place->path);
-	return system(command);
+	return place_remove(*state);
 }
 
 static bool has(const struct place *place, const char *file)
 {
-	return faccessat(place->spool.state, file, F_OK, 0) == 0;
+	return place_has(place->spool.state, file);
 }
 
 static void add(struct state *state, void *context)
@@ -191,10 +178,7 @@ static void beat_once(struct state *state, void *context)
 
 static void make(const struct place *place, const char *file)
 {
-	const int fd = openat(place->spool.state, file, O_CREAT | O_WRONLY, 0600);
-
-	assert_int_not_equal(fd, -1);
-	assert_int_equal(close(fd), 0);
+	place_touch(place->spool.state, file);
 }
 
 static void the_same_change_of_two_runs_counts_twice(void **state)
