@@ -252,7 +252,10 @@ static size_t copy_lines(char *text, const char *header, size_t len)
 	for (size_t i = 0; i < len; i++) {
 		if (header[i] == '\r' && i + 1 < len && header[i + 1] == '\n')
 			continue;
-		text[used++] = header[i] == '\r' ? '\n' : header[i];
+		text[used] = header[i];
+		if (header[i] == '\r')
+			text[used] = '\n';
+		used++;
 	}
 	return used;
 }

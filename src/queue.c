@@ -142,15 +142,17 @@ static const char *name_of(const struct queue *queue, const struct queue_item *i
 {
 	const uint64_t time = time_of(item);
 	const uint64_t count = item->rest & ((UINT64_C(1) << COUNT_BITS) - 1);
+	const char *end;
 	char *at = buf;
 
 	if (end_of(item) == 0)
 		return queue->text.bytes + item->rest;
+	end = queue->ends.bytes + queue->end[end_of(item) - 1];
 	at = put_number(at, "", time / MILLION, 1);
 	at = put_number(at, ".M", time % MILLION, 6);
 	at = put_number(at, "P", item->rest >> COUNT_BITS, 1);
 	at = put_number(at, "Q", count, 1);
-	(void)strcpy(at, queue->ends.bytes + queue->end[end_of(item) - 1]);
+	memcpy(at, end, strlen(end) + 1);
 	return buf;
 }
 

@@ -114,8 +114,8 @@ install_and_remove() {
 # ---- reading the source ----
 
 formatted() {
-	clang-format --dry-run -Werror src/*.c src/*.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.c tests/fuzz/*.h \
-		tests/bench/*.c
+	clang-format --dry-run -Werror src/*.c src/*.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.c \
+		tests/fuzz/*.h tests/bench/*.c
 }
 
 tidy() {
