@@ -212,14 +212,26 @@ def test_upgrade_lets_a_run_go_on(machine: Machine, tmp_path: Path) -> None:
     assert failed(machine) == []
 
 
-def test_outage_is_seen_and_is_over_by_itself(machine: Machine) -> None:
+def alerts(machine: Machine) -> List[str]:
+    machine.check("journalctl", "--sync")
+    said = machine.out("journalctl", "--output=cat", "--identifier=maildrain", "--priority=alert",
+                       "--quiet")  # fmt: skip
+    return said.splitlines()
+
+
+def test_outage_raises_one_alert_and_is_over_by_itself(machine: Machine) -> None:
     """With a timer of seconds; all else is as shipped."""
+    assert alerts(machine) == []
     machine.override(TIMER, "[Timer]\nOnCalendar=\nOnCalendar=*:*:*\nRandomizedDelaySec=0\n")
     machine.configure()
     machine.check("systemctl", "restart", TIMER)
     unique = machine.drop()
     assert wait_until(lambda: failed(machine)), machine.log()
     assert machine.ls()["new"] == [unique], "nothing is charged"
+    before = machine.runs()
+    assert wait_until(lambda: machine.runs() >= before + 3), machine.log()
+    (alert,) = alerts(machine)
+    assert SERVICE in alert
     machine.relay_up()
     assert wait_until(lambda: machine.sent(unique)), machine.log()
     assert wait_until(lambda: not failed(machine)), machine.log()
