@@ -1,6 +1,7 @@
 #include "transport.h"
 
 #include <dlfcn.h>
+#include <string.h>
 #include <sysexits.h>
 
 static const struct transport_kind *load(const char *module, struct error *err)
@@ -8,10 +9,18 @@ static const struct transport_kind *load(const char *module, struct error *err)
 	void *handle = dlopen(module, RTLD_NOW | RTLD_LOCAL);
 	const struct transport_kind *kind = handle != NULL ? dlsym(handle, "transport_kind") : NULL;
 
-	if (kind == NULL)
+	if (kind == NULL) {
 		error_set(err, EX_UNAVAILABLE, "can't load the module %s: %s; reinstall maildrain",
 		    module, dlerror());
-	return kind;
+		return NULL;
+	}
+	if (strcmp(kind->made_for, MAILDRAIN_VERSION) == 0)
+		return kind;
+	error_set(err, EX_UNAVAILABLE,
+	    "the module %s is of maildrain %s, and this is %s; unless an upgrade is under way, "
+	    "reinstall maildrain",
+	    module, kind->made_for, MAILDRAIN_VERSION);
+	return NULL;
 }
 
 const struct transport_kind *transport_load(const struct relay_config *relay, struct error *err)

@@ -37,6 +37,9 @@ enum transport_state {
 };
 
 struct transport_kind {
+	/* MAILDRAIN_VERSION: an upgrade may put a new module beside a program that runs. */
+	const char *made_for;
+
 	/* Of this module and the libraries it stands on, "libcurl/8.14.1 …". */
 	const char *(*version)(void);
 

@@ -592,6 +592,7 @@ static int smtp_probe(const struct relay_config *relay, FILE *out, struct error 
 }
 
 __attribute__((visibility("default"))) const struct transport_kind transport_kind = {
+    .made_for = MAILDRAIN_VERSION,
     .version = smtp_version,
     .open = smtp_open,
     .ready = smtp_transport_ready,

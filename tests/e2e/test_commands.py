@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import time
@@ -509,3 +510,29 @@ def test_74_when_a_result_can_not_be_synced(
 def test_a_name_made_elsewhere_is_listed(spool: Spool) -> None:
     name = spool.drop(MESSAGE, unique_name().split(".")[0] + "-letter ö.eml", TO_B)
     assert name in spool.command("list").stdout
+
+
+# A module of another version
+
+
+def test_an_upgrade_beside_a_program_that_runs(spool: Spool, tmp_path: Path) -> None:
+    """The module that it finds is not its own: nothing is sent through it, and nothing charged."""
+    plain = repo.plain_program()
+    module = plain.parents[1] / "lib" / "maildrain" / "smtp.so"
+    version = re.match(r"maildrain (\S+)", program("--version").stdout)
+    assert version
+    own = version[1].encode() + b"\0"
+    (tmp_path / "sbin").mkdir()
+    (tmp_path / "lib" / "maildrain").mkdir(parents=True)
+    shutil.copy2(plain, tmp_path / "sbin")
+    other = b"9.9.9" + b"\0" * (len(own) - 5)
+    (tmp_path / "lib" / "maildrain" / "smtp.so").write_bytes(
+        module.read_bytes().replace(own, other)
+    )
+    argv = [str(tmp_path / "sbin" / plain.name), "-c", str(spool.config)]
+    name = spool.drop(MESSAGE, envelope=TO_B)
+    for command, status in (("run", 74), ("verify", 69)):
+        done = subprocess.run([*argv, command], capture_output=True, text=True)
+        assert done.returncode == status, done
+        assert "smtp.so is of maildrain 9.9.9" in done.stdout + done.stderr
+    assert spool.ls()["new"] == [name]
