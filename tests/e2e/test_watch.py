@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import pytest
 from lab import logfmt, metrics, net, repo
-from lab.faultactions import Delay
+from lab.faultactions import Delay, Hang
 from lab.faultserver import FaultServer
 from lab.promtool import Promtool
 from lab.spool import Spool
@@ -179,6 +179,18 @@ def test_a_relay_that_accepts_nothing_is_up_without_success(
     assert record["U"] == 1 and "S" not in record
     assert "maildrain_last_success_timestamp_seconds" not in str(exported(spool))
     assert re.search(r"^main +up +\d+s +-$", spool.command("status").stdout, re.MULTILINE)
+
+
+def test_a_relay_that_said_nothing_yet_is_neither_up_nor_down(
+    spool: Spool, fault_server: Servers
+) -> None:
+    aim(spool, fault_server(answers={"CONNECT": Hang()}))
+    letter(spool)
+    with subprocess.Popen(spool.argv("run"), stderr=subprocess.DEVNULL) as process:
+        time.sleep(1)
+        process.terminate()
+        assert process.wait(30) == 0
+    assert "relay-main" not in records(spool)
 
 
 def test_each_relay_has_its_own(spool: Spool, fault_server: Servers) -> None:
