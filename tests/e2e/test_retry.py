@@ -67,7 +67,9 @@ def birth(age: int, number: int = 1) -> str:
 def retry(spool: Spool, *args: str, status: int = 0) -> Done:
     done = spool.command("retry", *args)
     assert done.returncode == status, done
-    assert (done.stderr == "") == (status == 0), done
+    # What measures coverage can't write its files as another user, and says so.
+    said = [line for line in done.stderr.splitlines() if not line.startswith("profiling:")]
+    assert (said == []) == (status == 0), done
     return done
 
 

@@ -323,7 +323,8 @@ def test_template_has_its_own_alert(machine: Machine) -> None:
     machine.relay_down()
     machine.drop("maildrain-bulk")
     start = len(machine.entries())
-    assert machine.run_service("maildrain@bulk.service") == os.EX_TEMPFAIL
+    status = machine.run_service("maildrain@bulk.service")
+    assert status == os.EX_TEMPFAIL, machine.log("maildrain@bulk.service")
     assert wait_until(lambda: machine.said(start, ALERT_PRIORITY), 5)
     assert wait_until(lambda: any(line.startswith("PAGED") for line in machine.said(start)), 5)
     (paged,) = [line for line in machine.said(start) if line.startswith("PAGED")]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Callable, List, Tuple
 
 import pytest
-from lab import net, repo
+from lab import faked, net, repo
 from lab.aiosmtp import AioServer
 from lab.certs import Certs
 from lab.faultactions import Close, Hang
@@ -108,11 +107,11 @@ def test_certificate_that_has_expired(
 
 def test_clock_of_last_year(spool: Spool, postfix: Postfix, certs: Certs) -> None:
     """Without a sanitizer, which would be preloaded too late."""
-    if not shutil.which("faketime"):
-        pytest.skip("faketime is missing: install it")
+    if faked.why_not():
+        pytest.skip(str(faked.why_not()))
     aim(spool, postfix.url, ca_file=certs.ca)
     done = subprocess.run(
-        ["faketime", "-f", "-365d", repo.plain_program(), "-c", spool.config, "verify"],
+        [*faked.clock("-365d"), repo.plain_program(), "-c", spool.config, "verify"],
         stdout=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 75 and "not yet valid" in done.stdout, done.stdout

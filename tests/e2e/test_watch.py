@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import pytest
-from lab import logfmt, metrics, net, repo
+from lab import faked, logfmt, metrics, net, repo
 from lab.faultactions import Delay, Hang
 from lab.faultserver import FaultServer
 from lab.promtool import Promtool
@@ -391,13 +391,13 @@ def test_a_long_run_shows_how_far_it_is(
     spool: Spool, fault_server: Servers, published: Path
 ) -> None:
     """Under a clock that goes sixty times as fast, a second is a minute."""
-    if not shutil.which("faketime"):
-        pytest.skip("faketime is missing")
+    if faked.why_not():
+        pytest.skip(str(faked.why_not()))
     aim(spool, fault_server(answers={"DOT": lambda _: Delay(0.8)}), {"metrics_file": published})
     letters(spool, 6)
-    argv = ["faketime", "-f", "+0 x60", str(repo.plain_program()), "-c", str(spool.config), "run"]
+    program = [str(repo.plain_program()), "-c", str(spool.config), "run"]
     seen: List[Dict[str, float]] = []
-    with subprocess.Popen(argv, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([*faked.clock("+0 x60"), *program], stderr=subprocess.PIPE) as process:
         while process.poll() is None:
             if published.exists():
                 seen.append(metrics.parse(published.read_text()))
