@@ -74,7 +74,7 @@ def send_from_django(spool: Path) -> None:
 def show_received(server: AioServer) -> None:
     for message in server.messages:
         subject = message_from_bytes(message.data, policy=default)["Subject"]
-        print(f"  {subject:<18} for {', '.join(message.recipients)}")
+        print(f"  {subject:<26} for {', '.join(message.recipients)}")
 
 
 def demo(program: Path, home: Path) -> int:
@@ -97,7 +97,8 @@ def demo(program: Path, home: Path) -> int:
         say("The name is the record: sent mail is in cur/, given up in failed/, deferred in new/.")
         shell("ls -1 spool/cur spool/failed spool/new", home)
         print("A= attempts so far, E= the server's status, T= not before this time, S sent.")
-        shell("grep X-Maildrain- spool/failed/*", home)
+        print("The name that ends in .failure is a mail that tells the sender of the refusal.")
+        shell(f"maildrain -c {config.name} list", home)
         shell(f"maildrain -c {config.name} status", home)
 
         say("The server would take the deferred one now. T= says wait; renaming it away says now.")
@@ -109,8 +110,8 @@ def demo(program: Path, home: Path) -> int:
         say("What the server has received (a Bcc is a recipient, and in no header):")
         show_received(server)
         received = len(server.messages)
-    arrived = received == 5 and not list((spool / "new").iterdir())
-    say("That was all of it." if arrived else "Something went wrong: 5 mails should have arrived.")
+    arrived = received == 6 and not list((spool / "new").iterdir())
+    say("That was all of it." if arrived else "Something went wrong: 6 mails should have arrived.")
     return 0 if arrived and status == 0 else 1
 
 
