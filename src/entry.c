@@ -88,8 +88,7 @@ static size_t status_part(const char *text, size_t len)
 	return i;
 }
 
-/* RFC 3463 section 2: class "." subject "." detail. */
-static bool status_is_valid(const char *text, size_t len)
+bool entry_is_status(const char *text, size_t len)
 {
 	size_t subject, detail;
 
@@ -160,7 +159,7 @@ static bool read_claim(struct entry *entry, const char *value, size_t len)
 
 static bool read_status(struct entry *entry, const char *value, size_t len)
 {
-	if (!status_is_valid(value, len))
+	if (!entry_is_status(value, len))
 		return false;
 	memcpy(entry->status, value, len);
 	entry->status[len] = '\0';

@@ -68,6 +68,9 @@ int64_t entry_birth(const struct entry *entry);
 /* Whether the claim of ENTRY names HOST; *PID gets its process. False without a claim. */
 bool entry_claimed_by_host(const struct entry *entry, const char *host, long *pid);
 
+/* Whether TEXT can be the value of E: RFC 3463 section 2, class "." subject "." detail. */
+bool entry_is_status(const char *text, size_t len);
+
 /* Whether E is set and its class is '2', '4' or '5', as CLASS asks. */
 bool entry_has_class(const struct entry *entry, char class);
 

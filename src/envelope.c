@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "address.h"
+#include "entry.h"
 #include "header.h"
 
 static const char BLOCK_PREFIX[] = ENVELOPE_PREFIX;
@@ -57,7 +58,10 @@ static const char *copy_address(struct envelope *envelope, const char *text, siz
 	return copy;
 }
 
-/* The enhanced status in the words of an earlier attempt, "550 5.1.1 …"; "" without one. */
+/*
+ * The enhanced status in the words of an earlier attempt, "550 5.1.1 …"; "" without one. It may get
+ * into the name of the file, so what only looks like one, "5.1.1.", is none.
+ */
 static void read_status(const char *reply, char *status, size_t size)
 {
 	const char *second = strchr(reply, ' ');
@@ -65,8 +69,8 @@ static void read_status(const char *reply, char *status, size_t size)
 
 	if (second == NULL)
 		return;
-	len = strspn(second + 1, "0123456789.");
-	if (len >= 5 && len < size && second[1] == '5' && second[2] == '.')
+	len = strcspn(second + 1, " ");
+	if (len < size && second[1] == '5' && entry_is_status(second + 1, len))
 		(void)snprintf(status, size, "%.*s", (int)len, second + 1);
 }
 

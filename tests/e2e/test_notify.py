@@ -234,6 +234,7 @@ WORDS: Dict[str, Tuple[bytes, str]] = {
     "escapes": (b"550 5.1.1 \x1b[2J\x00\x08 cleared\r\n", "cleared"),
     "a boundary": (b"550 5.1.1 --=_x\r\n", "--=_x"),
     "no enhanced status": (b"550 Unknown\r\n", "550 Unknown"),
+    "what only looks like a status": (b"550 5.1.1. Unknown\r\n", "550 5.1.1. Unknown"),
     "the status of another class": (b"550 4.1.1 Unknown\r\n", "550 4.1.1 Unknown"),
 }
 
@@ -249,6 +250,22 @@ def test_the_servers_words(spool: Spool, fault_server: Servers, case: str) -> No
     assert action == "failed" and status in ("5.1.1", "5.0.0")
     assert words.startswith("smtp; 550") and shown in words
     assert "delivered" not in str(notice(spool).report()[1][0]["Action"])
+
+
+def test_what_only_looks_like_a_status_is_in_no_name(
+    spool: Spool, fault_server: Servers
+) -> None:
+    """One fails in the first attempt, the other is served in the second: the name has the status
+    of the first, from the file."""
+    answers = {"b@example.net": "550 5.1.1. Unknown", "c@example.net": ["450 4.2.1 Busy", None]}
+    server = fault_server(answers={"RCPT": answers})
+    tells(spool, server)
+    name = letter(spool, "b@example.net", "c@example.net")
+    run(spool)
+    make_due(spool, name)
+    run(spool)
+    assert spool.state(name) == ("failed", {"A": "2", "E": "5.0.0"})
+    assert list(notice(spool).outcomes()) == ["rfc822; b@example.net"]
 
 
 HOSTILE: Dict[str, bytes] = {

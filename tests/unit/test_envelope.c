@@ -105,6 +105,37 @@ static void the_block_is_read(void **state)
 	envelope_free(&envelope);
 }
 
+static void only_a_whole_status_is_one(void **state)
+{
+	static const struct {
+		const char *words, *status;
+	} cases[] = {
+	    {"550 5.1.1 No", "5.1.1"},
+	    {"550 5.1.1", "5.1.1"},
+	    {"550 5.999.999 x", "5.999.999"},
+	    {"550 5.1.1. No", ""},
+	    {"550 5.1.1.1 No", ""},
+	    {"550 5..... No", ""},
+	    {"550 5.1.1111 No", ""},
+	    {"550 5.1.1: No", ""},
+	    {"550 4.1.1 No", ""},
+	    {"550 No", ""},
+	    {"550", ""},
+	};
+	struct envelope envelope = {0};
+	struct envelope_fault fault;
+	char head[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		(void)snprintf(head, sizeof head,
+		    "X-Maildrain-From: <>\nX-Maildrain-Failed: <b@x> %s\nA: b\n\n", cases[i].words);
+		assert_int_equal(parse(&envelope, head, &fault), 0);
+		assert_string_equal(envelope.recipient[0].status, cases[i].status);
+	}
+	envelope_free(&envelope);
+}
+
 static void the_header_is_read_without_a_block(void **state)
 {
 	struct envelope envelope = {0};
@@ -368,6 +399,7 @@ int main(void)
 	    cmocka_unit_test(head_ends_at_the_empty_line),
 	    cmocka_unit_test(head_is_found_in_any_prefix_or_not_yet),
 	    cmocka_unit_test(the_block_is_read),
+	    cmocka_unit_test(only_a_whole_status_is_one),
 	    cmocka_unit_test(the_header_is_read_without_a_block),
 	    cmocka_unit_test(faults_are_told),
 	    cmocka_unit_test(a_nul_is_a_control_character),
