@@ -897,7 +897,10 @@ enum spool_moved spool_state_move(
 	if (rename_new(spool->state, from, spool->state, to) == 0 ||
 	    (errno == ENOENT && is_there(spool->state, to)))
 		return SPOOL_MOVED;
-	if (errno == ENOENT || errno == EEXIST)
+	/* A second record stands there: FROM must not be found again, and in the way for ever. */
+	if (errno == EEXIST && unlinkat(spool->state, from, 0) == 0)
+		return SPOOL_GONE;
+	if (errno == ENOENT)
 		return SPOOL_GONE;
 	error_set_errno(err, "can't move %s/%s/%s to %s", spool->path, STATE, from, to);
 	return SPOOL_ERROR;

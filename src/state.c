@@ -46,7 +46,18 @@ static bool read_record(const char *file, const char *name, struct state *state)
 	return true;
 }
 
-/* Two runs that both make a record leave an empty one beside it: the one that says more counts. */
+/*
+ * Of several records the one that says more counts, or the later one: two runs that both make a
+ * record leave an empty one beside it, and a copy may have been put back.
+ */
+static bool is_fuller(const char *file, const char *other)
+{
+	const size_t len = strlen(file);
+	const size_t other_len = strlen(other);
+
+	return len > other_len || (len == other_len && strcmp(file, other) > 0);
+}
+
 static int look(void *context, const char *file, unsigned char type)
 {
 	const struct search *search = context;
@@ -54,7 +65,7 @@ static int look(void *context, const char *file, unsigned char type)
 
 	(void)type;
 	memset(found.value, 0, sizeof found.value);
-	if (read_record(file, search->name, &found) && strlen(file) >= strlen(search->state->file))
+	if (read_record(file, search->name, &found) && is_fuller(file, search->state->file))
 		*search->state = found;
 	return 0;
 }

@@ -222,6 +222,44 @@ static void of_two_records_the_fuller_counts(void **state)
 	assert_int_equal(*state_value(&record, 'S'), 9);
 }
 
+/* One in the way of the other's next name, as after a copy was put back. */
+static void two_records_do_not_stand_in_each_others_way(void **state)
+{
+	struct place *place = *state;
+	int64_t more = 1;
+
+	make(place, "totals,S=7");
+	make(place, "totals,S=8");
+	make(place, "totals,S=9");
+	for (int64_t sum = 10; sum < 15; sum++) {
+		char file[32];
+
+		assert_int_equal(state_update(&place->spool, "totals", add, &more, &place->err), 0);
+		(void)snprintf(file, sizeof file, "totals,S=%d", (int)sum);
+		assert_true(has(place, file));
+	}
+}
+
+static void start_anew(struct state *state, void *context)
+{
+	(void)context;
+	if (*state_value(state, 'H') != 2)
+		*state_value(state, 'S') = 0;
+	*state_value(state, 'H') = 2;
+	*state_value(state, 'S') += 1;
+}
+
+static void a_record_that_is_in_the_way_goes(void **state)
+{
+	struct place *place = *state;
+
+	make(place, "totals,H=1,S=10");
+	make(place, "totals,H=2,S=1");
+	assert_int_equal(state_update(&place->spool, "totals", start_anew, NULL, &place->err), 0);
+	assert_true(has(place, "totals,H=2,S=2"));
+	assert_false(has(place, "totals,H=1,S=10"));
+}
+
 static void a_spool_without_the_directory_gets_it(void **state)
 {
 	struct place *place = *state;
@@ -258,6 +296,9 @@ int main(void)
 		the_same_change_of_two_runs_counts_twice, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(what_does_not_parse_means_nothing, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(of_two_records_the_fuller_counts, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(
+		two_records_do_not_stand_in_each_others_way, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_record_that_is_in_the_way_goes, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(
 		a_spool_without_the_directory_gets_it, set_up, tear_down),
 	};
