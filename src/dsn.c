@@ -211,6 +211,21 @@ static void write_final_recipient(FILE *out, const char *address)
 	notice_field(out, "Final-Recipient", text, sizeof text);
 }
 
+/*
+ * Whether all recipients that the report is about were tried last at dsn->last: RFC 3464 section
+ * 2.3.7 allows no other date. Who still waits in a failed message was not tried then, but given up;
+ * and of several attempts nobody has noted which was whose last.
+ */
+static bool is_last_known(const struct dsn *dsn)
+{
+	const struct envelope *envelope = dsn->envelope;
+
+	if (dsn->delayed || dsn->attempts == 0)
+		return dsn->attempts > 0;
+	return envelope_count(envelope, RECIPIENT_TODO) == 0 &&
+	       (dsn->attempts == 1 || envelope->count == 1);
+}
+
 static void write_recipient(FILE *out, const struct dsn *dsn, const struct recipient *recipient)
 {
 	const char *words = dsn_words(recipient, dsn->status);
@@ -223,7 +238,7 @@ static void write_recipient(FILE *out, const struct dsn *dsn, const struct recip
 	(void)snprintf(diagnostic, sizeof diagnostic, "%s; %.*s",
 	    code_class(words) != 0 ? "smtp" : "X-maildrain", NOTICE_WORDS_MAX, words);
 	notice_field(out, "Diagnostic-Code", diagnostic, sizeof diagnostic);
-	if (dsn->attempts > 0)
+	if (is_last_known(dsn))
 		notice_field_date(out, "Last-Attempt-Date", dsn->last);
 	if (dsn->delayed)
 		notice_field_date(out, "Will-Retry-Until", dsn->until);

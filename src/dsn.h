@@ -27,7 +27,7 @@ struct dsn {
 	const char *status; /* in the name of the message, RFC 3463 */
 	unsigned attempts;
 	int64_t arrival;    /* epoch seconds, as all times here; -1: not known */
-	int64_t last;	    /* attempt */
+	int64_t last;	    /* attempt; or when it was given up without one */
 	int64_t until;	    /* when it is given up, for a delayed one */
 	const char *header; /* of the message, without its envelope lines and Bcc; lines may end in
 			       LF, CRLF or CR */

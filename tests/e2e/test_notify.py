@@ -161,6 +161,31 @@ def test_expired(spool: Spool, fault_server: Servers) -> None:
     assert "Last-Attempt-Date" not in told.report()[1][0]
 
 
+def test_only_a_known_date_is_that_of_the_last_attempt(
+    spool: Spool, fault_server: Servers
+) -> None:
+    """RFC 3464 section 2.3.7. Expired an hour after it, or not all tried in it: not known."""
+    answers = {"c@example.net": UNKNOWN, "d@example.net": ["450 4.2.1 Busy", UNKNOWN]}
+    server = fault_server(answers={"RCPT": answers})
+    tells(spool, server)
+    block = envelope_block(SENDER, ["b@example.net"])
+    spool.drop(block + LETTER, f"1763790000.M1P1Q1.h,A=2,E=4.2.1,X={int(time.time()) - 5}")
+    several = letter(spool, "c@example.net", "d@example.net")
+    letter(spool, "c@example.net", "a@example.net")
+    run(spool)
+    make_due(spool, several)
+    run(spool)
+    dates = {
+        tuple(told.outcomes()): ["Last-Attempt-Date" in block for block in told.report()[1]]
+        for told in notices(spool) + [parse(m.data, ()) for m in server.messages if not m.sender]
+    }
+    assert dates == {
+        ("rfc822; b@example.net",): [False],
+        ("rfc822; c@example.net", "rfc822; d@example.net"): [False, False],
+        ("rfc822; c@example.net",): [True],
+    }
+
+
 def test_the_last_attempt_was_cut_short(spool: Spool, fault_server: Servers) -> None:
     server = fault_server()
     tells(spool, server, {"retry": ["1m"]})
@@ -170,6 +195,7 @@ def test_the_last_attempt_was_cut_short(spool: Spool, fault_server: Servers) -> 
     (outcome,) = notice(spool).outcomes().values()
     assert outcome[1] == "5.4.7" and "cut short" in outcome[2]
     assert "2 times" in notice(spool).text()
+    assert "Last-Attempt-Date" not in notice(spool).report()[1][0]
 
 
 @pytest.mark.parametrize("address", ["no-at", "a b@example.net", "a\x01b@example.net", "é@ é"])

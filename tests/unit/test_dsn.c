@@ -73,6 +73,48 @@ static void holds_not(const char *mail, const char *part)
 		fail_msg("\"%s\" is in\n%s", part, mail);
 }
 
+static void the_last_attempt_is_dated_where_it_is_known(void **state)
+{
+	static const char date[] = "\nLast-Attempt-Date: Sat, 22 Nov 2025 05:49:59 +0000\n";
+	struct recipient recipient[] = {failed("b@example.net", "5.1.1", "550 5.1.1 Unknown"),
+	    {.address = "d@example.net", .state = RECIPIENT_DONE, .reply = "250 Ok"}};
+	struct envelope envelope = {.sender = "s@example.com", .recipient = recipient};
+	struct dsn dsn = make_dsn(&envelope);
+	static const struct {
+		size_t count;
+		unsigned attempts;
+		bool known;
+	} cases[] = {
+	    {1, 3, true},
+	    {2, 1, true},
+	    {2, 3, false}, /* which of the attempts was whose? */
+	    {1, 0, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		char *mail;
+
+		envelope.count = cases[i].count;
+		dsn.attempts = cases[i].attempts;
+		mail = write_mail(&dsn);
+		(cases[i].known ? holds : holds_not)(mail, date);
+		free(mail);
+	}
+	/* Given up while it waited; and one that will be tried again. */
+	envelope.count = 1;
+	dsn.attempts = 2;
+	recipient[0].state = RECIPIENT_TODO;
+	for (int delayed = 0; delayed < 2; delayed++) {
+		char *mail;
+
+		dsn.delayed = delayed == 1;
+		mail = write_mail(&dsn);
+		(dsn.delayed ? holds : holds_not)(mail, date);
+		free(mail);
+	}
+}
+
 static void a_whole_report(void **state)
 {
 	struct recipient recipient[] = {failed("b@example.net", "5.1.1", "550 5.1.1 Unknown"),
@@ -126,7 +168,6 @@ static void a_whole_report(void **state)
 				  "Action: failed\n"
 				  "Status: 5.1.1\n"
 				  "Diagnostic-Code: smtp; 550 5.1.1 Unknown\n"
-				  "Last-Attempt-Date: Sat, 22 Nov 2025 05:49:59 +0000\n"
 				  "\n"
 				  "--=_1763790600.M0P1Q2.failure.0\n"
 				  "Content-Type: text/rfc822-headers\n"
@@ -418,6 +459,7 @@ static void a_digest_of_many_statuses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(the_last_attempt_is_dated_where_it_is_known),
 	    cmocka_unit_test(a_whole_report),
 	    cmocka_unit_test(a_delay),
 	    cmocka_unit_test(each_recipient_has_its_status),
