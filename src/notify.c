@@ -20,7 +20,7 @@
 #include "skip.h"
 #include "state.h"
 
-#define RECORD	   "notify" /* in state/: H the hour's start, N how many mails it has had */
+#define RECORD	   "notify" /* in state/: H the hour's start, N how many mails it has had, U */
 #define HOUR	   3600
 #define TO_MAX	   (CONFIG_NOTIFY_MAX + 1)
 #define COUNT_BITS 42 /* of the hash in a name: what the queue takes for a count */
@@ -31,7 +31,8 @@ struct notify {
 	struct log *log;
 	struct trouble *trouble;
 	int64_t since;
-	struct queue queue; /* names with N, of both directories */
+	struct queue queue; /* names with N, of both directories; the first of them */
+	size_t outstanding; /* all of them */
 	struct message message;
 	char host[CONFVALUE_HOST_MAX + 1];
 	char from[CONFVALUE_HOST_MAX + 16];
@@ -312,7 +313,8 @@ static int has_mail(const struct notify *notify, const struct entry *entry, cons
 {
 	int found;
 
-	if (!notify->config->shared_spool && entry->notify > notify->since)
+	if (!notify->config->shared_spool && entry->notify > notify->since &&
+	    entry->notify <= clock_now())
 		return 0;
 	found = spool_has_unique(notify->spool, unique, &notify->trouble->err);
 	if (found == -1)
@@ -654,6 +656,44 @@ static void tell_flood(struct notify *notify, size_t limit)
 	arena_free(&flood.arena);
 }
 
+/* ---- of several runs one at a time ---- */
+
+#define TURN 600 /* seconds; much longer than the telling takes, as a crash keeps the turn */
+
+struct turn {
+	int64_t now;
+	int64_t until; /* U in the record */
+	bool taken;
+};
+
+static void take_turn(struct state *state, void *context)
+{
+	struct turn *turn = context;
+	int64_t *until = state_value(state, 'U');
+
+	/* One that ends far ahead was taken under a wrong clock. */
+	turn->taken = *until <= turn->now || *until > turn->now + 2 * (int64_t)TURN;
+	if (turn->taken)
+		*until = turn->until;
+}
+
+static void end_turn(struct state *state, void *context)
+{
+	const struct turn *turn = context;
+	int64_t *until = state_value(state, 'U');
+
+	if (*until == turn->until)
+		*until = 0;
+}
+
+static bool change_turn(const struct notify *notify, state_change *change, struct turn *turn)
+{
+	if (state_update(notify->spool, RECORD, change, turn, &notify->trouble->err) == 0)
+		return true;
+	trouble_note(notify->trouble);
+	return false;
+}
+
 /* ---- all of them ---- */
 
 struct collection {
@@ -672,6 +712,7 @@ static int collect(void *context, const char *name, unsigned char type)
 	    entry.notify == 0 || entry.claim != NULL ||
 	    !entry_has_class(&entry, collection->class) || skip_has(&notify->trouble->skip, name))
 		return 0;
+	notify->outstanding++;
 	if (queue_add(&notify->queue, &entry))
 		return 0;
 	error_set(&notify->trouble->err, EX_OSERR, "out of memory for the names to be told of");
@@ -694,12 +735,13 @@ static int collect_all(struct notify *notify)
 
 static void log_waiting(const struct notify *notify)
 {
-	if (notify->waiting == 0)
+	const size_t waiting = notify->waiting + notify->outstanding - notify->queue.count;
+
+	if (waiting == 0)
 		return;
 	log_begin(notify->log, LOG_LEVEL_NOTICE, "notify-waiting");
-	log_number(notify->log, "messages", (int64_t)notify->waiting);
-	log_text(notify->log, "text",
-	    "a later run tells of these: notify_per_run or notify_per_hour is reached");
+	log_number(notify->log, "messages", (int64_t)waiting);
+	log_text(notify->log, "text", "a later run tells of these: this one has reached a limit");
 	log_end(notify->log);
 }
 
@@ -718,6 +760,29 @@ static void tell_all(struct notify *notify)
 	log_waiting(notify);
 }
 
+static bool has_some(struct notify *notify)
+{
+	queue_clear(&notify->queue);
+	notify->outstanding = 0;
+	return collect_all(notify) == 0 && notify->queue.count > 0;
+}
+
+/*
+ * Runs beside this one would tell of the same in digests of their own. The names are read again:
+ * whoever had the turn may have told of them.
+ */
+static void tell_in_turn(struct notify *notify)
+{
+	const int64_t now = clock_now();
+	struct turn turn = {.now = now, .until = now + TURN};
+
+	if (!change_turn(notify, take_turn, &turn) || !turn.taken)
+		return;
+	if (has_some(notify))
+		tell_all(notify);
+	(void)change_turn(notify, end_turn, &turn);
+}
+
 void notify_all(const struct config *config, struct spool *spool, struct log *log,
     struct trouble *trouble, int64_t since)
 {
@@ -728,8 +793,12 @@ void notify_all(const struct config *config, struct spool *spool, struct log *lo
 		return;
 	message_init(&notify.message);
 	set_names(&notify);
-	if (collect_all(&notify) == 0 && notify.queue.count > 0)
-		tell_all(&notify);
+	if (has_some(&notify)) {
+		if (config->shared_spool)
+			tell_in_turn(&notify);
+		else
+			tell_all(&notify);
+	}
 	message_free(&notify.message);
 	queue_free(&notify.queue);
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
 from email.utils import parseaddr, parsedate_to_datetime
 from pathlib import Path
@@ -799,6 +800,25 @@ def test_more_senders_than_the_hour_allows(
     assert outstanding(spool) == []
 
 
+def test_more_than_a_run_keeps_the_names_of(spool: Spool, fault_server: Servers) -> None:
+    """4 MiB of names; the rest is counted, and told by the next run."""
+    tells(spool, fault_server(), notify=[ADMIN])
+    block = envelope_block(SENDER, ["b@example.net"]).replace(b"-To", b"-Failed")
+    for n in range(20_000):
+        name = f"{n:05}{'x' * 210},A=1,E=5.1.1,N={1763790000 + n}"
+        (spool.path / "failed" / name).write_bytes(block + LETTER)
+    left = 20_001
+    for _ in range(2):
+        letter(spool, "no-at")
+        log = run(spool)
+        (event,) = events(log, "notified")
+        left -= int(event["messages"])
+        waiting = [int(event["messages"]) for event in events(log, "notify-waiting")]
+        assert waiting == [left] if left else waiting == []
+        left += 1
+    assert left == 1 and outstanding(spool) == []
+
+
 @needs_clock
 def test_an_afternoon_of_failures(spool: Spool, fault_server: Servers, tmp_path: Path) -> None:
     """Each run has failures of its own. In no hour are there more mails than allowed, and in the
@@ -966,3 +986,56 @@ def test_two_senders_of_one_spool(spool: Spool, fault_server: Servers) -> None:
     run(spool)
     run(spool)
     assert len(server.messages) == 5 and outstanding(spool) == []
+
+
+def test_runs_side_by_side_tell_once(spool: Spool, fault_server: Servers) -> None:
+    """A digest has a name of its own in each run: only one of them may write it."""
+    server = refusing(fault_server)
+    tells(spool, server, {"shared_spool": True}, notify=[ADMIN])
+    block = envelope_block(SENDER, ["b@example.net"]).replace(b"-To", b"-Failed")
+    for n in range(3000):
+        name = f"1763790000.M{n:06}P1Q1.h,A=1,E=5.1.1,N={1763790000 + n}"
+        (spool.path / "failed" / name).write_bytes(block + LETTER)
+    for n in range(4):
+        letter(spool, f"r{n}@example.net")
+    runs = [
+        subprocess.Popen(spool.argv("run"), stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    log = [event for each in runs for event in logfmt.parse(each.communicate()[1])]
+    assert [each.returncode for each in runs] == [0] * 4
+    told = sum(int(event.get("messages", 1)) for event in events(log, "notified"))
+    assert told + len(outstanding(spool)) == 3004
+    assert len([event for event in events(log, "notified") if "messages" in event]) == 1
+    assert not list((spool.path / "state").glob("notify,*U=*")), "the turn is given back"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "told"), [(-1, True), (300, False), (600, False), (9 * HOUR, True)]
+)
+def test_a_turn_ends(spool: Spool, fault_server: Servers, ahead: int, told: bool) -> None:
+    """That of a run that has crashed, or had a wrong clock."""
+    server = refusing(fault_server)
+    tells(spool, server, {"shared_spool": True})
+    (spool.path / "state" / f"notify,U={int(time.time()) + ahead}").touch()
+    letter(spool)
+    run(spool)
+    assert len(notices(spool)) == told and len(outstanding(spool)) == (not told)
+
+
+@needs_clock
+def test_a_crash_under_a_clock_that_was_ahead(
+    spool: Spool, fault_server: Servers, tmp_path: Path
+) -> None:
+    """N is later than now: the notification, sent since, is found all the same."""
+    server = refusing(fault_server)
+    tells(spool, server)
+    clock = Clock(tmp_path, HOUR)
+    name = letter(spool)
+    assert run_at(spool, clock).returncode == 0
+    until = int(unique_of(paths(spool)[0].name).split(".")[0])
+    assert run_at(spool, clock).returncode == 0
+    failed = spool.find(name)
+    failed.rename(failed.with_name(f"{failed.name},N={until}"))
+    letter(spool, "c@example.net")
+    run(spool)
+    assert len(told_of(spool, "b@example.net")) == 1 and outstanding(spool) == []
