@@ -17,9 +17,11 @@ _maildrain_commands() {
 	"$1" --help 2>/dev/null | sed -En 's/^  ([a-z]+)  *[A-Z].*/\1/p'
 }
 
-# The ids of messages, of which one with a blank would not survive the shell's splitting.
+# The ids of messages. Whoever may drop mail chooses them, and both compgen and the line that is
+# entered then expand what they are given: one in which the shell finds something to do is left out.
 _maildrain_ids() {
-	"$@" list 2>/dev/null | sed -En '/ </{s/ <.*//; s/.* //; p}'
+	"$@" list 2>/dev/null | LC_ALL=C sed -En '
+		s/^[a-z-]+ +[0-9]+ +(now|-|in [0-9dhms ]+) +[0-9.-]+ +([A-Za-z0-9_.][A-Za-z0-9_.@%+=-]*) <.*/\2/p'
 }
 
 # What may stand for the word $1 of a usage, starting with $2; the rest is how to call the program.

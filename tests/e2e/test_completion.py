@@ -182,6 +182,21 @@ def test_ids(shell: Shell, make_spool: Callable[..., Spool]) -> None:
         assert shell.complete(f"{start} 2") == [uniques[1]]
 
 
+def test_ids_are_never_run(shell: Shell, make_spool: Callable[..., Spool], tmp_path: Path) -> None:
+    """Whoever may drop mail chooses the ids, and root completes them: neither the shell that offers
+    one nor the line that it stands in may find a command there."""
+    spool = make_spool()
+    hostile = ("$(touch${IFS}run)", "`touch${IFS}run`", "7;touch${IFS}run", "$IFS", "~", "a b'\"")
+    for name in (*hostile, "17.M1P1Q1.h"):
+        spool.drop(LETTER, name, envelope=TO)
+    for command in commands_with("ID"):
+        words = shell.complete(f"maildrain -c {spool.config} {command} ")
+        assert "17.M1P1Q1.h" in words, command
+        plain = re.sub(r"\\.", "", " ".join(words))
+        assert not re.search(r"[$`;~'\"()]", plain), words
+    assert not (tmp_path / "run").exists()
+
+
 def test_states(shell: Shell) -> None:
     """The one list that stands in the files of the shells: as the help of the program has it."""
     for command in commands_with("STATE"):
