@@ -15,6 +15,7 @@
 #include "find.h"
 #include "message.h"
 #include "plain.h"
+#include "record.h"
 #include "survey.h"
 #include "units.h"
 
@@ -164,8 +165,21 @@ static bool is_unfit(const struct retrying *retrying, const struct entry *entry)
 	       strcmp(entry->status, "5.6.0") == 0;
 }
 
+/*
+ * Of those whom its file still has as to be served some have it: that could not be recorded. What
+ * the relay has refused with this status is recorded in the file.
+ */
+static bool is_served(const struct retrying *retrying, const struct entry *entry)
+{
+	return retrying->dir == SPOOL_FAILED && strcmp(entry->status, RECORD_UNRECORDED) == 0 &&
+	       envelope_count(&retrying->message.envelope, RECIPIENT_TODO) > 0;
+}
+
 static const char LOOK_FIRST[] =
     "it was not fit to be sent; look at it, and name it by its id to send it";
+
+static const char SERVED[] =
+    "some have it already: look in the log who, take them out, and name it by its id to send it";
 
 /* A file that was opened. FAULT says why it is no message; NULL: it is one. */
 static enum spool_moved retry_opened(struct retrying *retrying, const struct entry *entry,
@@ -184,6 +198,8 @@ static enum spool_moved retry_opened(struct retrying *retrying, const struct ent
 		leave(retrying, entry, "a run has it in its hands");
 	} else if (is_unfit(retrying, entry) && !retrying->by_id) {
 		leave(retrying, entry, LOOK_FIRST);
+	} else if (is_served(retrying, entry) && !retrying->by_id) {
+		leave(retrying, entry, SERVED);
 	} else {
 		return retry_one(retrying, entry, fault);
 	}

@@ -8,8 +8,7 @@
 
 #include "clock.h"
 
-#define UNRECORDED "5.3.0" /* of who was not served, because the spool could not take who was */
-#define LINE_ROOM  1024	   /* bytes that the line of a recipient may need more than it has */
+#define LINE_ROOM 1024 /* bytes that the line of a recipient may need more than it has */
 
 static const char *const event_of[] = {
     [RECIPIENT_TODO] = "untried",
@@ -90,8 +89,8 @@ static const char *first_status(
 static const char *failed_status(const struct envelope *envelope)
 {
 	for (size_t i = 0; i < envelope->count; i++)
-		if (strcmp(envelope->recipient[i].status, UNRECORDED) == 0)
-			return UNRECORDED;
+		if (strcmp(envelope->recipient[i].status, RECORD_UNRECORDED) == 0)
+			return RECORD_UNRECORDED;
 	return first_status(envelope, RECIPIENT_FAILED, "5.0.0");
 }
 
@@ -146,7 +145,8 @@ static void give_up_rest(struct envelope *envelope)
 	for (size_t i = 0; i < envelope->count; i++)
 		if (envelope->recipient[i].state == RECIPIENT_DEFERRED)
 			envelope_result(envelope, &envelope->recipient[i], RECIPIENT_FAILED,
-			    UNRECORDED, "given up: the spool could not record who is served");
+			    RECORD_UNRECORDED,
+			    "given up: the spool could not record who is served");
 }
 
 /*

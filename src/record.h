@@ -12,6 +12,12 @@
 #include "message.h"
 #include "spool.h"
 
+/*
+ * The status of who was not served, because the spool could not take who was: the file of such a
+ * message still asks for all of them.
+ */
+#define RECORD_UNRECORDED "5.3.0"
+
 struct record {
 	const struct config *config;
 	struct spool *spool;

@@ -210,6 +210,25 @@ def test_what_is_no_file_of_ours_is_refused_by_its_id(spool: Spool, tmp_path: Pa
 # What --all means
 
 
+def test_who_is_served_without_a_record_gets_it_once(
+    spool: Spool, fault_server: Servers
+) -> None:
+    """The disk took neither who has it nor who has not: a person must look first."""
+    both = put(spool, "failed", "10.M1P1Q1.h,A=1,E=5.3.0", to=("b@example.net", "c@example.net"))
+    refused = put(spool, "failed", "11.M1P1Q1.h,A=1,E=5.3.0", to=(),
+                  lines=failed_line("d@example.net", "554 5.3.0 No"))  # fmt: skip
+    for args in (("--all",), ("--failed", "--status", "5.3")):
+        done = retry(spool, "--dry-run", *args)
+        assert counts(done) == (1, 0, 1) and "10.M1P1Q1.h failed 5.3.0, left alone" in done.stdout
+    assert counts(retry(spool, "--all")) == (1, 0, 1)
+    server = fault_server()
+    aim(spool, server)
+    assert spool.run().returncode == 0
+    assert [message.recipients for message in server.messages] == [("d@example.net",)]
+    assert spool.ls()["failed"] == [both] and spool.state(refused)[0] == "cur"
+    assert counts(retry(spool, "10")) == (1, 0, 0)
+
+
 def test_all(spool: Spool) -> None:
     """Failed and deferred mail, and nothing else."""
     keep = {
