@@ -11,9 +11,14 @@ work=build/deb
 version=$(dpkg-parsechangelog -l etc/debian/changelog -S Version)
 tree=$work/maildrain-$version
 
+# Whether this is a checkout of its own, and no archive that somebody has unpacked in another one.
+is_checkout() {
+	[ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ]
+}
+
 # The files of the tree, without what git ignores; in an unpacked archive, all but what is built.
 files() {
-	if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+	if is_checkout; then
 		git ls-files -z --cached --others --exclude-standard
 	else
 		find . -path ./build -prune -o ! -type d -print0
@@ -28,8 +33,7 @@ present() {
 }
 
 # The same tree shall give the same packages, whenever they are built.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo "")}
-if [ -n "$SOURCE_DATE_EPOCH" ]; then export SOURCE_DATE_EPOCH; else unset SOURCE_DATE_EPOCH; fi
+if is_checkout; then export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}"; fi
 
 rm -rf "$work"
 mkdir -p "$tree"

@@ -135,3 +135,15 @@ def test_lintian_finds_nothing() -> None:
     # What is overridden, so that no override can be left over or creep in.
     overridden = re.findall(r"^O: (\S+): (\S+)", said, re.M)
     assert overridden == [("maildrain-cron", "missing-systemd-timer-for-cron-script")], said
+
+
+def test_an_archive_is_built_where_names_have_blanks(tmp_path: Path) -> None:
+    """Unpacked below a checkout of something else, which ignores it."""
+    tree = tmp_path / "my projects" / "mail drain"
+    skip = shutil.ignore_patterns("build", ".git", "__pycache__", ".pytest_cache")
+    shutil.copytree(repo.ROOT, tree, symlinks=True, ignore=skip)
+    (tmp_path / ".gitignore").write_text("*\n")
+    run("git", "init", "--quiet", str(tmp_path))
+    run(str(tree / "etc" / "debian" / "build.sh"))
+    built = {path.name.partition("_")[0] for path in tree.glob("build/*.deb")}
+    assert built == set(debs.NAMES)
