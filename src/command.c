@@ -1,8 +1,10 @@
 #include "command.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sysexits.h>
 
+#include "plain.h"
 #include "privilege.h"
 
 void call_help(const struct command *command)
@@ -16,13 +18,18 @@ void call_help(const struct command *command)
 
 int call_usage_error(const char *what, const char *which)
 {
-	(void)fprintf(stderr, "maildrain: %s%s; see \"maildrain --help\"\n", what, which);
+	(void)fprintf(stderr, "maildrain: %s", what);
+	plain_text(stderr, which);
+	(void)fprintf(stderr, "; see \"maildrain --help\"\n");
 	return EX_USAGE;
 }
 
+/* What it tells may name files, and others have named those; advice may be in lines of its own. */
 int call_complain(const struct error *err)
 {
-	(void)fprintf(stderr, "maildrain: %s\n", err->text);
+	(void)fprintf(stderr, "maildrain: ");
+	(void)plain_lines(stderr, err->text, strlen(err->text), true);
+	(void)fprintf(stderr, "\n");
 	return err->status;
 }
 

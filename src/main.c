@@ -138,6 +138,8 @@ int main(int argc, char **argv)
 
 	/* A limit on the size of files shall be an error of write(2), not the end. */
 	(void)signal(SIGXFSZ, SIG_IGN);
+	/* What is said in pieces is one write. */
+	(void)setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	status = call_guise(argc, argv);
 	if (status == -1)
 		status = read_options(argc, argv, &config_path);

@@ -32,10 +32,11 @@ static bool is_obeyed(const unsigned char *byte, size_t n)
 	if (n == 1)
 		return byte[0] < 0x20 || byte[0] == 0x7f;
 	if (n == 2)
-		return byte[0] == 0xc2 && byte[1] < 0xa0;
+		return (byte[0] == 0xc2 && byte[1] < 0xa0) || (byte[0] == 0xd8 && byte[1] == 0x9c);
 	if (n != 3 || byte[0] != 0xe2)
 		return false;
-	return (byte[1] == 0x80 && byte[2] >= 0xa8 && byte[2] <= 0xae) ||
+	return (byte[1] == 0x80 && byte[2] >= 0x8e && byte[2] <= 0x8f) ||
+	       (byte[1] == 0x80 && byte[2] >= 0xa8 && byte[2] <= 0xae) ||
 	       (byte[1] == 0x81 && byte[2] >= 0xa6 && byte[2] <= 0xa9);
 }
 

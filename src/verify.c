@@ -6,6 +6,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "plain.h"
 #include "spool.h"
 #include "transport.h"
 
@@ -17,13 +18,17 @@ static int tell(int status, const struct error *err, const char *mark)
 
 	if (advice == NULL)
 		advice = err->text + strlen(err->text);
-	(void)printf("  PROBLEM: %.*s\n", (int)(advice - err->text), err->text);
+	(void)printf("  PROBLEM: ");
+	plain_text_n(stdout, err->text, (size_t)(advice - err->text));
+	(void)printf("\n");
 	if (*advice != '\0')
 		advice += strlen(mark);
 	while (*advice != '\0') {
 		const size_t len = strcspn(advice, "\n");
 
-		(void)printf("%s%.*s\n", start, (int)len, advice);
+		(void)printf("%s", start);
+		plain_text_n(stdout, advice, len);
+		(void)printf("\n");
 		start = "         ";
 		advice += len + (advice[len] != '\0');
 	}

@@ -242,6 +242,18 @@ def test_list_shows_what_can_not_be_sent_and_obeys_no_message(spool: Spool) -> N
         assert all(line.isprintable() for line in text.splitlines())
 
 
+@pytest.mark.parametrize("command", ["show", "retry"])
+def test_what_is_wrong_obeys_no_message(spool: Spool, command: str) -> None:
+    """Names that could be meant, and an id that there is not: who drops mail chooses them."""
+    for name in (b"1\xc2\x9b2Jone", b"1\xe2\x80\xaetwo", b"1\xd8\x9c\xe2\x80\x8fthree"):
+        Path(os.fsdecode(os.fsencode(spool.path / "new") + b"/" + name)).write_bytes(MESSAGE)
+    done = spool.command(command, "1")
+    assert done.returncode == 65
+    for shown in ("1??2Jone", "1???two", "1?????three"):
+        assert shown in done.stderr
+    assert "there is no message ?[2J in " in spool.command(command, "\x1b[2J").stderr
+
+
 # The progress line
 
 

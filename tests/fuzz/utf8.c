@@ -33,8 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i < size; i++) {
 		uint32_t c = 0;
 		const size_t n = decode(data + i, size - i, &c);
-		const bool control = c < 0x20 || (c >= 0x7f && c < 0xa0) ||
-				     (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+		const bool control = c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c ||
+				     c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
+				     (c >= 0x2066 && c <= 0x2069);
 
 		assert(utf8_len((const char *)data + i, size - i) == n);
 		assert(utf8_printable_len((const char *)data + i, size - i) == (control ? 0 : n));
