@@ -7,7 +7,7 @@
 set -euo pipefail
 
 BUILD=(gcc make pkg-config libc6-dev libcurl4-openssl-dev libconfuse-dev libjansson-dev)
-DEB=("${BUILD[@]}" dpkg-dev debhelper dh-python python3)
+DEB=("${BUILD[@]}" build-essential dpkg-dev debhelper dh-python python3)
 DEMO=("${BUILD[@]}" python3-django python3-aiosmtpd)
 CHECK=("${DEMO[@]}" "${DEB[@]}" clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc
 	gcovr libcmocka-dev python3-pytest python3-pip python3-setuptools python3-wheel openssl strace

@@ -147,3 +147,16 @@ def test_an_archive_is_built_where_names_have_blanks(tmp_path: Path) -> None:
     run(str(tree / "etc" / "debian" / "build.sh"))
     built = {path.name.partition("_")[0] for path in tree.glob("build/*.deb")}
     assert built == set(debs.NAMES)
+
+
+def test_make_deb_installs_what_the_build_depends_on() -> None:
+    """With what dpkg-buildpackage wants besides, and a fresh Debian has not."""
+    provided = {"debhelper-compat": "debhelper", "dh-sequence-python3": "dh-python",
+                "pkgconf": "pkg-config"}  # fmt: skip
+    depends = re.search(r"(?m)^Build-Depends:\n((?: .*\n)+)", (DEBIAN / "control").read_text())
+    assert depends
+    names = re.findall(r"(?m)^ ([a-z0-9.+-]+)", depends[1])
+    script = (repo.ROOT / "tests" / "deps.sh").read_text()
+    arrays = re.findall(r"(?m)^(?:BUILD|DEB)=\(([^)]*)\)", script)
+    installed = set(" ".join(arrays).split())
+    assert {"build-essential", *(provided.get(name, name) for name in names)} <= installed
