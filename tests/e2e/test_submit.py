@@ -32,6 +32,7 @@ from faults.inject import Place, places
 from lab import repo
 from lab.aiosmtp import AioServer, Received
 from lab.measure import have_strace, trace
+from lab.namespace import private
 from lab.spool import Spool
 
 EX_USAGE, EX_DATAERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 65, 75, 77, 78
@@ -752,7 +753,6 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 # A cron with one table of ours and /usr/sbin/sendmail of ours; it ends with its namespace. @reboot
 # makes it start the job at once.
 CRON = """
-mount --make-rprivate /
 for place in /etc/cron.d /var/spool/cron /run; do mount -t tmpfs tmpfs "$place"; done
 mkdir -p /var/spool/cron/crontabs
 : > /run/empty; mount --bind /run/empty /etc/crontab
@@ -768,9 +768,8 @@ def test_cron(desk: Desk, as_sendmail: Path, aio_server: Servers) -> None:
         pytest.skip("cron is missing, or there is no sendmail in whose place ours could stand")
     # The file itself is bound there, so the name it is called by is that of the place.
     program = as_sendmail / "build/sbin/maildrain"
-    argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", CRON, "sh"]
     with open(desk.spool.config.parent / "log", "wb") as log:
-        child = subprocess.Popen([*argv, str(program)], stdout=log, stderr=log)
+        child = subprocess.Popen(private(CRON, program, pids=True), stdout=log, stderr=log)
     try:
         until = time.monotonic() + 30
         while desk.spool.counts()["new"] == 0 and time.monotonic() < until:
@@ -795,11 +794,11 @@ def test_cron(desk: Desk, as_sendmail: Path, aio_server: Servers) -> None:
 def test_mailname(desk: Desk, tmp_path: Path, line: str, domain: str) -> None:
     desk.spool.write_config({}, url="smtp://127.0.0.1:1", tls="none")
     script = (
-        'mount --make-rprivate /; mount -t tmpfs tmpfs "$1"; mkdir "$1/upper" "$1/work"; '
+        'mount -t tmpfs tmpfs "$1"; mkdir "$1/upper" "$1/work"; '
         'mount -t overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" overlay /etc; '
         'printf %s "$2" > /etc/mailname; exec "$3" root'
     )
-    argv = ["unshare", "--mount", "sh", "-ec", script, "sh", tmp_path, line, desk.sendmail]
+    argv = private(script, tmp_path, line, desk.sendmail)
     subprocess.run(argv, input=b"x\n", check=True)
     assert recipients_of(desk.file()) == [f"root@{domain or socket.gethostname()}"]
 
@@ -935,14 +934,14 @@ def test_an_error_from_each_system_call(desk: Desk, error: str) -> None:
 @as_root
 def test_a_full_disk(desk: Desk, tmp_path: Path) -> None:
     script = (
-        'mount --make-rprivate /; mount -t tmpfs -o size=200k tmpfs "$1"; "$2" init "$1"/spool; '
+        'mount -t tmpfs -o size=200k tmpfs "$1"; "$2" init "$1"/spool; '
         'printf "spool = \\"%s/spool\\"\\n" "$1" > "$1/conf"; '
         'head -c 400000 /dev/zero | "$2" -c "$1/conf" submit bob@example.net; echo "status $?"; '
         'find "$1/spool" -type f; '
         'echo hello | "$2" -c "$1/conf" submit bob@example.net; echo "status $?"; '
         'find "$1/spool" -type f -printf "%h\\n"'
     )
-    argv = ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), str(repo.program())]
+    argv = private(script, tmp_path, repo.program(), options="-c")
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     lines = done.stdout.splitlines()
     assert lines[1:] == [f"status {EX_TEMPFAIL}", "status 0", f"{tmp_path}/spool/new"], done.stderr

@@ -18,6 +18,7 @@ from typing import List, Optional
 
 from . import net
 from .child import Child
+from .namespace import private
 
 PACKAGE = "exim4-daemon-light"
 USER = "Debian-exim"
@@ -49,7 +50,8 @@ rcpt:
 """
 
 _START = """\
-mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group || exit 1
+mount --bind "$1/passwd" /etc/passwd
+mount --bind "$1/group" /etc/group
 shift
 exec "$@"
 """
@@ -133,8 +135,7 @@ class Exim:
         libraries = self._program.parents[1] / "lib"
         folders = [str(path) for path in libraries.glob("*-linux-*")] if libraries.exists() else []
         self._child = Child(
-            ["unshare", "--mount", "sh", "-c", _START, "sh", str(self.root)]
-            + [str(self._program), "-C", str(self.root / "exim.conf"), "-bdf"],
+            private(_START, self.root, self._program, "-C", self.root / "exim.conf", "-bdf"),
             self.root / "exim.out",
             env={**os.environ, "LD_LIBRARY_PATH": ":".join(folders)},
         )

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import List, Optional
 
-PACKAGE = "prometheus"
+PACKAGES = ("promtool", "prometheus")  # of its own from Debian 13 on
 
 
 def why_not() -> Optional[str]:
@@ -26,12 +26,18 @@ def fetch(directory: Path) -> Path:
     found = shutil.which("promtool")
     if found:
         return Path(found)
-    options = {"cwd": directory, "capture_output": True, "check": True, "timeout": 300}
-    subprocess.run(["apt-get", "-q", "download", PACKAGE], **options)  # type: ignore[call-overload]
-    package = next(directory.glob(f"{PACKAGE}_*.deb"))
-    subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], **options)  # type: ignore[call-overload]
-    package.unlink()
-    return directory / "usr" / "bin" / "promtool"
+    for name in PACKAGES:
+        download = ["apt-get", "-q", "download", name]
+        if subprocess.run(download, cwd=directory, check=False, timeout=300).returncode != 0:
+            continue
+        (package,) = directory.glob("*.deb")
+        subprocess.run(["dpkg-deb", "-x", package, directory], check=True, timeout=300)
+        package.unlink()
+        break
+    program = directory / "usr" / "bin" / "promtool"
+    if not program.exists():
+        raise FileNotFoundError(f"no promtool in the packages {', '.join(PACKAGES)}")
+    return program
 
 
 class Promtool:
