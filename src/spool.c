@@ -628,11 +628,12 @@ int spool_draft_reserve(
 
 void spool_draft_abandon(struct spool *spool, struct spool_draft *draft)
 {
+	/* Should this fail, the sweep of tmp/ does it later. */
+	(void)unlinkat(spool->dir[SPOOL_TMP], draft->name, 0);
+	/* Nobody misses what a close can't write of a file that is gone. */
 	if (draft->fd != -1)
 		(void)close(draft->fd);
 	draft->fd = -1;
-	/* Should this fail, the sweep of tmp/ does it later. */
-	(void)unlinkat(spool->dir[SPOOL_TMP], draft->name, 0);
 }
 
 /* The data is on the disk and the file is closed. */
