@@ -4,10 +4,7 @@
 #include "publish.h"
 #include "survey.h"
 
-#define PERIOD_MS 60000
-#define COST_SHARE                                                                                 \
-	20 /* a run that goes on spends at most this part of its time on metrics_file              \
-	    */
+#define PERIOD_MS 60000 /* between two looks at a run that goes on */
 
 void account_open(struct account *account, const struct config *config, struct spool *spool,
     const struct record *record)
@@ -103,7 +100,6 @@ int account_publish(struct account *account, int status, struct error *err)
 int account_go_on(struct account *account, struct error *err)
 {
 	const int64_t began_ms = clock_monotonic();
-	int64_t pause_ms;
 	int result;
 
 	if (account->config->metrics_file == NULL || began_ms < account->due_ms)
@@ -111,7 +107,6 @@ int account_go_on(struct account *account, struct error *err)
 	result = account_close(account, err) == 0 && note_relay(account, false, err) == 0
 		     ? account_publish(account, -1, err)
 		     : -1;
-	pause_ms = (clock_monotonic() - began_ms) * COST_SHARE;
-	account->due_ms = clock_monotonic() + (pause_ms > PERIOD_MS ? pause_ms : PERIOD_MS);
+	account->due_ms = clock_again(began_ms, PERIOD_MS);
 	return result;
 }

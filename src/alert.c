@@ -81,7 +81,7 @@ static void put_relays(struct sentence *sentence, const struct history *history,
 	char since[PLAIN_DURATION_MAX];
 
 	for (size_t i = 0; i < history->relay_count; i++)
-		if (history->relay[i].tried && !history->relay[i].up)
+		if (history_is_down(&history->relay[i]))
 			put(sentence, "; relay %s is down for %s", history->relay[i].name,
 			    plain_duration(now - history->relay[i].since, since));
 }

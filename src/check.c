@@ -25,15 +25,10 @@ static bool exceeds(int64_t value, int64_t limit)
 	return limit != -1 && value > limit;
 }
 
-static bool is_down(const struct history_relay *relay)
-{
-	return relay->tried && !relay->up;
-}
-
 static bool any_down(const struct history *history)
 {
 	for (size_t i = 0; i < history->relay_count; i++)
-		if (is_down(&history->relay[i]))
+		if (history_is_down(&history->relay[i]))
 			return true;
 	return false;
 }
@@ -62,7 +57,7 @@ static void write_words(FILE *out, const struct survey *survey, const struct his
 	char text[PLAIN_DURATION_MAX];
 
 	for (size_t i = 0; i < history->relay_count; i++)
-		if (is_down(&history->relay[i]))
+		if (history_is_down(&history->relay[i]))
 			(void)fprintf(out, "relay %s down for %s, ", history->relay[i].name,
 			    plain_duration(survey->now - history->relay[i].since, text));
 	(void)fprintf(out, "%zu waiting, %zu deferred, ", survey->state[SURVEY_WAITING].count,

@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#define SHARE 20
+
 static int64_t microseconds(clockid_t id)
 {
 	struct timespec ts = {0};
@@ -24,4 +26,12 @@ int64_t clock_now_us(void)
 int64_t clock_monotonic(void)
 {
 	return microseconds(CLOCK_MONOTONIC) / 1000;
+}
+
+int64_t clock_again(int64_t began_ms, int64_t at_least_ms)
+{
+	const int64_t now_ms = clock_monotonic();
+	const int64_t pause_ms = (now_ms - began_ms) * SHARE;
+
+	return now_ms + (pause_ms > at_least_ms ? pause_ms : at_least_ms);
 }

@@ -12,4 +12,10 @@ int64_t clock_now(void);       /* epoch seconds, UTC */
 int64_t clock_now_us(void);    /* epoch microseconds, UTC */
 int64_t clock_monotonic(void); /* milliseconds since some start */
 
+/*
+ * When that which began at BEGAN_MS and ends now may be done again, all monotonic: AT_LEAST_MS from
+ * now, and so late that it takes no more than a twentieth of the time.
+ */
+int64_t clock_again(int64_t began_ms, int64_t at_least_ms);
+
 #endif

@@ -6,6 +6,7 @@
 
 #include "plain.h"
 #include "privilege.h"
+#include "units.h"
 
 void call_help(const struct command *command)
 {
@@ -22,6 +23,14 @@ int call_usage_error(const char *what, const char *which)
 	plain_text(stderr, which);
 	(void)fprintf(stderr, "; see \"maildrain --help\"\n");
 	return EX_USAGE;
+}
+
+bool call_duration(const char *text, int64_t *seconds)
+{
+	if (units_duration(text, seconds))
+		return true;
+	(void)call_usage_error("a duration is written as 90s, 5m, 2h or 7d, and not ", text);
+	return false;
 }
 
 /* What it tells may name files, and others have named those; advice may be in lines of its own. */
@@ -121,4 +130,12 @@ void call_close(struct call_spool *opened)
 {
 	spool_close(&opened->spool);
 	config_free(&opened->config);
+}
+
+int call_end(struct call_spool *opened, int result, const struct error *err)
+{
+	const int status = result == -1 ? call_complain(err) : EX_OK;
+
+	call_close(opened);
+	return status;
 }

@@ -7,6 +7,7 @@
 
 #include <getopt.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "config.h"
 #include "error.h"
@@ -73,6 +74,9 @@ void call_help(const struct command *command);
 /* Says on stderr what is wrong with how the program was called; EX_USAGE. */
 int call_usage_error(const char *what, const char *which);
 
+/* Reads the duration TEXT of an option; false with all said when it is none. */
+bool call_duration(const char *text, int64_t *seconds);
+
 /* Says on stderr what ERR says; its exit status. */
 int call_complain(const struct error *err);
 
@@ -92,5 +96,8 @@ int call_try_open(const struct call *call, struct call_spool *opened, struct err
  */
 int call_open_owned(const struct call *call, bool look, struct call_spool *opened);
 void call_close(struct call_spool *opened);
+
+/* Closes what came to RESULT: 0, or -1 with ERR, which is said. The exit status. */
+int call_end(struct call_spool *opened, int result, const struct error *err);
 
 #endif

@@ -66,7 +66,7 @@ static void look_into(struct look *look)
 static void log_down(struct log *log, const struct history *history)
 {
 	for (size_t i = 0; i < history->relay_count; i++)
-		if (history->relay[i].tried && !history->relay[i].up) {
+		if (history_is_down(&history->relay[i])) {
 			log_text(log, "relay", history->relay[i].name);
 			return;
 		}

@@ -26,7 +26,7 @@ static int list(const struct call *call, unsigned states, bool json)
 {
 	struct call_spool opened;
 	struct error err;
-	int status = call_open(call, &opened);
+	const int status = call_open(call, &opened);
 	int shown;
 
 	if (status != EX_OK)
@@ -35,10 +35,7 @@ static int list(const struct call *call, unsigned states, bool json)
 		shown = list_json(&opened.spool, states, &err);
 	else
 		shown = list_show(&opened.spool, states, &err);
-	if (shown == -1)
-		status = call_complain(&err);
-	call_close(&opened);
-	return status;
+	return call_end(&opened, shown, &err);
 }
 
 static int run(struct call *call)

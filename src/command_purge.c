@@ -5,7 +5,6 @@
 #include "clock.h"
 #include "command.h"
 #include "plain.h"
-#include "units.h"
 
 struct purging {
 	bool failed;
@@ -78,9 +77,8 @@ static int run(struct call *call)
 	while ((option = call_option(call, known, 0)) >= 0) {
 		purging.failed = purging.failed || option == 'F';
 		purging.dry = purging.dry || option == 'd';
-		if (option == 'o' && !units_duration(optarg, &purging.older_than))
-			return call_usage_error(
-			    "a duration is written as 90s, 5m, 2h or 7d, and not ", optarg);
+		if (option == 'o' && !call_duration(optarg, &purging.older_than))
+			return EX_USAGE;
 	}
 	if (option != CALL_WORDS)
 		return call_status(option);

@@ -17,7 +17,6 @@
 #include "plain.h"
 #include "record.h"
 #include "survey.h"
-#include "units.h"
 
 #define RECIPIENTS_SHOWN 3
 #define TRIES_MAX	 5 /* to catch up with messages that others are moving */
@@ -68,10 +67,7 @@ static const char *state_name(const struct retrying *retrying, const struct entr
 /* "ID failed 5.1.1" */
 static void print_message(const struct retrying *retrying, const struct entry *entry)
 {
-	char id[ENTRY_NAME_MAX + 1];
-
-	(void)snprintf(id, sizeof id, "%.*s", (int)entry->unique_len, entry->name);
-	plain_text(stdout, id);
+	plain_text_n(stdout, entry->name, entry->unique_len);
 	(void)printf(" %s%s%s", state_name(retrying, entry), entry->status[0] != '\0' ? " " : "",
 	    entry->status);
 }
@@ -375,14 +371,6 @@ static int retry(const struct call *call, struct retrying *retrying)
 	return retrying->status;
 }
 
-static bool read_duration(const char *text, int64_t *seconds)
-{
-	if (units_duration(text, seconds))
-		return true;
-	(void)call_usage_error("a duration is written as 90s, 5m, 2h or 7d, and not ", text);
-	return false;
-}
-
 static bool read_status(const char *text, struct filter *filter)
 {
 	filter->status = text;
@@ -422,9 +410,9 @@ static bool take_option(struct retrying *retrying, int option)
 		filter->relay = optarg;
 		return true;
 	case 'o':
-		return read_duration(optarg, &filter->older_than);
+		return call_duration(optarg, &filter->older_than);
 	default:
-		return read_duration(optarg, &filter->newer_than);
+		return call_duration(optarg, &filter->newer_than);
 	}
 }
 

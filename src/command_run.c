@@ -11,14 +11,11 @@ static int say_only(const struct call *call)
 {
 	struct call_spool opened;
 	struct error err;
-	int status = call_open(call, &opened);
+	const int status = call_open(call, &opened);
 
 	if (status != EX_OK)
 		return status;
-	if (dry_run(&opened.spool, &opened.config.retry, &err) == -1)
-		status = call_complain(&err);
-	call_close(&opened);
-	return status;
+	return call_end(&opened, dry_run(&opened.spool, &opened.config.retry, &err), &err);
 }
 
 static int drain(const struct call *call, bool verbose)

@@ -9,15 +9,16 @@ static int show(const struct call *call, bool body, bool json)
 	const char *id = call->argv[0];
 	struct call_spool opened;
 	struct error err;
-	int status = call_open(call, &opened);
+	const int status = call_open(call, &opened);
+	int shown;
 
 	if (status != EX_OK)
 		return status;
-	if ((json ? show_json(&opened.spool, id, body, &err)
-		  : show_message(&opened.spool, &opened.config, id, body, &err)) == -1)
-		status = call_complain(&err);
-	call_close(&opened);
-	return status;
+	if (json)
+		shown = show_json(&opened.spool, id, body, &err);
+	else
+		shown = show_message(&opened.spool, &opened.config, id, body, &err);
+	return call_end(&opened, shown, &err);
 }
 
 static int run(struct call *call)

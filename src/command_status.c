@@ -20,10 +20,7 @@ static int run(struct call *call)
 	status = call_open(call, &opened);
 	if (status != EX_OK)
 		return status;
-	if (write(&opened.spool, &opened.config, &err) == -1)
-		status = call_complain(&err);
-	call_close(&opened);
-	return status;
+	return call_end(&opened, write(&opened.spool, &opened.config, &err), &err);
 }
 
 const struct command command_status = {

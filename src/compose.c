@@ -301,7 +301,9 @@ static void write_encoded(struct text *out, const char *text, size_t len, size_t
 		if (*text == '\r' || *text == '\n')
 			continue;
 		if (used + 3 * step + strlen(WORD_END) > WORD_MAX) {
-			text_string(out, "?=\n =?UTF-8?Q?");
+			text_string(out, WORD_END);
+			text_string(out, "\n ");
+			text_string(out, WORD_START);
 			used = strlen(WORD_START);
 		}
 		for (size_t i = 0; i < step; i++) {

@@ -130,13 +130,12 @@ static json_t *states(const struct survey *survey)
 
 static json_t *deferred(const struct survey *survey)
 {
-	static const char *const keys[SURVEY_SUBJECTS] = {
-	    "4.0", "4.1", "4.2", "4.3", "4.4", "4.5", "4.6", "4.7", [SURVEY_OTHER] = "other"};
 	json_t *object = json_object();
 	int missing = 0;
 
 	for (int i = 0; i < SURVEY_SUBJECTS; i++)
-		missing |= put(object, keys[i], json_integer((json_int_t)survey->deferred[i]));
+		missing |=
+		    put(object, survey_subject(i), json_integer((json_int_t)survey->deferred[i]));
 	return whole(object, missing);
 }
 

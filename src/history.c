@@ -66,6 +66,11 @@ int history_load(const struct spool *spool, const struct config *config, struct 
 	return 0;
 }
 
+bool history_is_down(const struct history_relay *relay)
+{
+	return relay->tried && !relay->up;
+}
+
 static void add_totals(struct state *state, void *context)
 {
 	const struct history_totals *more = context;

@@ -46,6 +46,9 @@ struct history {
 	struct history_relay relay[CONFIG_RELAYS_MAX]; /* those of the config, in its order */
 };
 
+/* Whether RELAY could not be used when it was last tried. */
+bool history_is_down(const struct history_relay *relay);
+
 /* Reads all records. HISTORY points into CONFIG. 0, or -1 with ERR. */
 int history_load(const struct spool *spool, const struct config *config, struct history *history,
     struct error *err);

@@ -50,15 +50,11 @@ static void write_due(FILE *out, const struct survey *survey)
 
 static void write_deferred(FILE *out, const struct survey *survey)
 {
-	char status[] = "4.0";
-
 	head(out, "deferred_messages", "gauge",
 	    "Deferred messages, by class and subject of their status (RFC 3463).");
-	for (int i = 0; i < SURVEY_SUBJECTS; i++) {
-		status[2] = (char)('0' + i);
-		labelled(out, "deferred_messages", "status", i == SURVEY_OTHER ? "other" : status,
+	for (int i = 0; i < SURVEY_SUBJECTS; i++)
+		labelled(out, "deferred_messages", "status", survey_subject(i),
 		    (int64_t)survey->deferred[i]);
-	}
 }
 
 static void write_totals(FILE *out, const struct history_totals *totals)

@@ -15,7 +15,9 @@
 #include "confvalue.h"
 #include "digest.h"
 #include "dsn.h"
+#include "hash.h"
 #include "message.h"
+#include "origin.h"
 #include "queue.h"
 #include "skip.h"
 #include "state.h"
@@ -59,9 +61,8 @@ static void set_host(struct notify *notify)
 		(void)snprintf(notify->host, sizeof notify->host, "%s", helo);
 		return;
 	}
-	notify->host[sizeof notify->host - 1] = '\0';
-	if (gethostname(notify->host, sizeof notify->host - 1) == -1 || notify->host[0] == '[' ||
-	    confvalue_helo(notify->host) != NULL)
+	origin_host(notify->host);
+	if (notify->host[0] == '[')
 		(void)snprintf(notify->host, sizeof notify->host, "localhost");
 }
 
@@ -285,20 +286,10 @@ static enum message_loaded open_name(
 	return loaded;
 }
 
-/* Any 64 bits that depend on all of UNIQUE: FNV-1a. */
-static uint64_t hash_unique(const struct entry *entry)
-{
-	uint64_t hash = UINT64_C(14695981039346656037);
-
-	for (size_t i = 0; i < entry->unique_len; i++)
-		hash = (hash ^ (unsigned char)entry->name[i]) * UINT64_C(1099511628211);
-	return hash;
-}
-
 /* The UNIQUE of the notification about ENTRY: whoever makes it gives it the same. */
 static void name_mail(const struct entry *entry, char unique[ENTRY_NAME_MAX + 1])
 {
-	const uint64_t hash = hash_unique(entry);
+	const uint64_t hash = hash_bytes(0, entry->name, entry->unique_len);
 
 	(void)snprintf(unique, ENTRY_NAME_MAX + 1, "%" PRId64 ".M000000P%" PRIu64 "Q%" PRIu64 ".%s",
 	    entry->notify, hash >> COUNT_BITS, hash & ((UINT64_C(1) << COUNT_BITS) - 1),

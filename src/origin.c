@@ -44,13 +44,13 @@ static void set_user(struct origin *origin)
 	    origin->full_name, sizeof origin->full_name);
 }
 
-static void set_host(struct origin *origin)
+void origin_host(char host[CONFVALUE_HOST_MAX + 1])
 {
-	if (gethostname(origin->host, sizeof origin->host) == -1)
-		origin->host[0] = '\0';
-	origin->host[sizeof origin->host - 1] = '\0';
-	if (confvalue_helo(origin->host) != NULL)
-		(void)snprintf(origin->host, sizeof origin->host, "localhost");
+	if (gethostname(host, CONFVALUE_HOST_MAX + 1) == -1)
+		host[0] = '\0';
+	host[CONFVALUE_HOST_MAX] = '\0';
+	if (confvalue_helo(host) != NULL)
+		(void)snprintf(host, CONFVALUE_HOST_MAX + 1, "localhost");
 }
 
 /* Reads the first line of MAILNAME, if it is a name that mail can come from. */
@@ -70,7 +70,7 @@ void origin_find(struct origin *origin, const char *domain)
 {
 	*origin = (struct origin){.uid = 0};
 	set_user(origin);
-	set_host(origin);
+	origin_host(origin->host);
 	if (domain == NULL)
 		set_mailname(origin);
 	if (origin->domain[0] == '\0')

@@ -19,6 +19,9 @@ struct origin {
 	char domain[CONFVALUE_HOST_MAX + 1];
 };
 
+/* The name of this machine in HOST, or "localhost" when it is none that EHLO could take. */
+void origin_host(char host[CONFVALUE_HOST_MAX + 1]);
+
 /* DOMAIN is that of the config, or NULL: the one of /etc/mailname, or else the host's name. */
 void origin_find(struct origin *origin, const char *domain);
 

@@ -22,7 +22,6 @@
 
 #define WAIT_MS	       1000
 #define SCAN_PAUSE_MS  1000 /* between two looks for newcomers while there is still mail to send */
-#define SCAN_SHARE     20   /* and at least so many times what such a look takes */
 #define PURGE_INTERVAL 600  /* seconds between purges, and other such rounds */
 
 /* The record in state/ that has in T when a run with results has purged. */
@@ -84,14 +83,11 @@ static size_t progress(const struct run *run)
 
 static void read_spool(struct run *run)
 {
-	const int64_t started_ms = clock_monotonic();
-	int64_t pause_ms;
+	const int64_t began_ms = clock_monotonic();
 
 	run->progress_at_scan = progress(run);
 	scan_read(&run->scan);
-	pause_ms = (clock_monotonic() - started_ms) * SCAN_SHARE;
-	run->next_scan_ms =
-	    clock_monotonic() + (pause_ms > SCAN_PAUSE_MS ? pause_ms : SCAN_PAUSE_MS);
+	run->next_scan_ms = clock_again(began_ms, SCAN_PAUSE_MS);
 }
 
 /* Whether the spool is to be read again: the list is used up, or newcomers may go before it. */

@@ -1,14 +1,15 @@
 #include "skip.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-/* FNV-1a; never 0. */
+#include "hash.h"
+
+/* Never 0. */
 static uint64_t hash_of(const struct skip *skip, const char *name)
 {
-	uint64_t hash = UINT64_C(14695981039346656037) ^ skip->seed;
+	const uint64_t hash = hash_bytes(skip->seed, name, strlen(name));
 
-	for (; *name != '\0'; name++)
-		hash = (hash ^ (unsigned char)*name) * UINT64_C(1099511628211);
 	return hash != 0 ? hash : 1;
 }
 

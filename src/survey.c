@@ -110,6 +110,14 @@ static int count_one(void *context, const char *name, unsigned char type)
 	return 0;
 }
 
+const char *survey_subject(int subject)
+{
+	static const char *const subjects[SURVEY_SUBJECTS] = {
+	    "4.0", "4.1", "4.2", "4.3", "4.4", "4.5", "4.6", "4.7", [SURVEY_OTHER] = "other"};
+
+	return subjects[subject];
+}
+
 int64_t survey_due_age(const struct survey *survey)
 {
 	return survey->due_since < survey->now ? survey->now - survey->due_since : 0;

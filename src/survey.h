@@ -51,6 +51,9 @@ const char *survey_state_key(enum survey_state state);
 /* The state that WORD names, "in flight", "in-flight" or "in_flight"; false: none. */
 bool survey_state_parse(const char *word, enum survey_state *state);
 
+/* "4.0" to "4.7", and "other" for SURVEY_OTHER. */
+const char *survey_subject(int subject);
+
 /* How long the message that waits longest for its attempt has been due; 0 when none is. */
 int64_t survey_due_age(const struct survey *survey);
 

@@ -24,7 +24,7 @@ from typing import (
     Any, Callable, Dict, Generator, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple,
 )  # fmt: skip
 
-from lab import logfmt, net, repo
+from lab import faked, logfmt, net, repo
 from lab import postfix as lab_postfix
 from lab.certs import Certs
 from lab.faultactions import Close
@@ -106,15 +106,8 @@ def run_at(
             raise
         finally:
             child.wait()
-            _tidy(child.pid)
+            faked.sweep()
     return subprocess.CompletedProcess(child.args, child.returncode, stdout, stderr)
-
-
-def _tidy(pid: int) -> None:
-    """Removes what libfaketime leaves in shared memory when the process it is in was killed."""
-    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-        with contextlib.suppress(OSError):
-            os.unlink(f"/dev/shm/{name}")
 
 
 # ---- the mail ----

@@ -19,11 +19,11 @@ def why_not() -> Optional[str]:
 def clock(spec: str) -> List[str]:
     """What stands before a command whose clock is SPEC: "-365d", or "+0 x60" for one that goes
     sixty times as fast. The command must be one without a sanitizer."""
-    _sweep()
+    sweep()
     return ["faketime", "-f", spec]
 
 
-def _sweep() -> None:
+def sweep() -> None:
     """Removes what it leaves in shared memory when it is killed: its next process of the same
     number would not start."""
     for path in _SHARED.glob("*faketime_s*_*"):
