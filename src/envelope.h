@@ -19,6 +19,7 @@
 
 enum recipient_state {
 	RECIPIENT_TODO,	    /* still to be served: an X-Maildrain-To line */
+	RECIPIENT_LATER,    /* so too, but not together with those to be served now */
 	RECIPIENT_DONE,	    /* X-Maildrain-Done */
 	RECIPIENT_DEFERRED, /* a 4xx in this attempt; written as an X-Maildrain-To line again */
 	RECIPIENT_FAILED    /* X-Maildrain-Failed */

@@ -196,6 +196,8 @@ enum message_loaded message_open(
 	message->verdict = MESSAGE_UNTRIED;
 	message->refused_at_mail = 0;
 	message->in_doubt = false;
+	message->slow_down = false;
+	message->retry_after = 0;
 	message->replaced = false;
 	message->body = (struct body){0};
 	message->body_ended = false;

@@ -43,6 +43,8 @@ struct message {
 	enum message_verdict verdict;
 	int refused_at_mail; /* the 4xx or 5xx code when MAIL FROM was refused; else 0 */
 	bool in_doubt;	     /* the connection was lost between the final dot and its reply */
+	bool slow_down;	     /* the relay wants less mail at a time */
+	int64_t retry_after; /* seconds that it asks us to wait; 0: it does not say */
 
 	/* How far reading and encoding are. */
 	char *buf; /* holds buf_len bytes that are read, from buf_pos on not encoded yet */

@@ -12,6 +12,7 @@
 
 static const char *const event_of[] = {
     [RECIPIENT_TODO] = "untried",
+    [RECIPIENT_LATER] = "untried",
     [RECIPIENT_DONE] = "sent",
     [RECIPIENT_DEFERRED] = "deferred",
     [RECIPIENT_FAILED] = "failed",
@@ -19,6 +20,7 @@ static const char *const event_of[] = {
 
 static const enum log_level level_of[] = {
     [RECIPIENT_TODO] = LOG_LEVEL_INFO,
+    [RECIPIENT_LATER] = LOG_LEVEL_INFO,
     [RECIPIENT_DONE] = LOG_LEVEL_INFO,
     [RECIPIENT_DEFERRED] = LOG_LEVEL_NOTICE,
     [RECIPIENT_FAILED] = LOG_LEVEL_WARNING,

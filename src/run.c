@@ -44,6 +44,7 @@ struct run {
 	const struct transport_kind *kind;
 	struct transport *transport;
 	struct breaker breaker;
+	struct waits waits;
 	struct message *unused;
 	size_t in_flight;
 };
@@ -367,6 +368,15 @@ static bool feed(struct run *run)
 static const char TRIPPED[] =
     "the first messages were all refused with the same reply at MAIL FROM";
 
+static void wait_for_relay(struct run *run)
+{
+	waits_begin(&run->waits, may_wait(run));
+	run->kind->prepare(run->transport, &run->waits);
+	if (waits_wait(&run->waits, &run->trouble.err) == -1)
+		trouble_stop(&run->trouble);
+	run->kind->work(run->transport, &run->waits);
+}
+
 /* Feeds and records until nothing is due and nothing under way, or the relay is of no use. */
 static enum transport_state pump(struct run *run, const char **why)
 {
@@ -382,7 +392,7 @@ static enum transport_state pump(struct run *run, const char **why)
 		renew_claims(run);
 		show_progress(run);
 		note(run, account_go_on(&run->account, &run->trouble.err));
-		run->kind->wait(run->transport, may_wait(run));
+		wait_for_relay(run);
 		while ((message = run->kind->result(run->transport)) != NULL) {
 			works = take_result(run, message) && works;
 			sync_when_due(run);
@@ -421,7 +431,7 @@ static bool drain(struct run *run, const struct relay_config *relay)
 	account_begin_relay(&run->account, relay->name);
 	run->kind = transport_load(relay, &run->trouble.err);
 	if (run->kind != NULL)
-		run->transport = run->kind->open(relay, &run->trouble.err);
+		run->transport = run->kind->open(relay, NULL, &run->trouble.err);
 	if (run->kind == NULL || run->transport == NULL) {
 		trouble_stop(&run->trouble);
 		return false;
@@ -627,6 +637,7 @@ static void run_free(struct run *run)
 		free(message);
 	}
 	queue_free(&run->scan.queue);
+	waits_free(&run->waits);
 	trouble_free(&run->trouble);
 	spool_close(&run->spool);
 }

@@ -4,14 +4,15 @@
  *	open
  *	while there is mail or mail under way:
  *		while ready and mail: submit
- *		wait
+ *		prepare, one poll(2) for all transports, work
  *		for each result: record it
  *	finish, and record what it still brings
  *	close
  *
- * A transport works in one thread and keeps as many messages under way as its protocol and the
- * relay's "connections" allow. Every message submitted comes back exactly once from result, at the
- * latest after finish; what it was not able to try comes back MESSAGE_UNTRIED.
+ * All transports of a run work in one thread, so none of them ever blocks but in finish and probe.
+ * Each keeps as many messages under way as its protocol and the relay's "connections" allow. Every
+ *message submitted comes back exactly once from result, at the latest after finish; what it was not
+ *able to try comes back MESSAGE_UNTRIED.
  *
  * A kind is a loadable module NAME.so in the directory of modules, exporting one struct
  * transport_kind as "transport_kind", so that a run without mail does not start its libraries.
@@ -26,7 +27,9 @@
 #include "config.h"
 #include "error.h"
 #include "message.h"
+#include "waits.h"
 
+struct credential;
 struct transport;
 
 enum transport_state {
@@ -43,8 +46,12 @@ struct transport_kind {
 	/* Of this module and the libraries it stands on, "libcurl/8.14.1 …". */
 	const char *(*version)(void);
 
-	/* Connects to nobody yet; RELAY outlives the transport. NULL with ERR. */
-	struct transport *(*open)(const struct relay_config *relay, struct error *err);
+	/*
+	 * Connects to nobody yet. RELAY and CREDENTIAL outlive the transport; what CREDENTIAL holds
+	 * may be renewed. NULL with ERR.
+	 */
+	struct transport *(*open)(const struct relay_config *relay,
+	    const struct credential *credential, struct error *err);
 
 	/*
 	 * Whether submit may be called; it takes over MESSAGE, loaded, until result gives it back.
@@ -59,8 +66,14 @@ struct transport_kind {
 	 */
 	void (*withdraw)(struct transport *transport, struct message *message);
 
-	/* Moves bytes, for TIMEOUT_MS at most; returns as soon as there is something to do. */
-	void (*wait)(struct transport *transport, int timeout_ms);
+	/* Moves what can be moved, and says in WAITS what it waits for: nothing if there is a
+	 * result. */
+	void (*prepare)(struct transport *transport, struct waits *waits);
+
+	/* Goes on with what has come, after the wait. */
+	void (*work)(struct transport *transport, const struct waits *waits);
+
+	/* The next message that is through; NULL: none. */
 	struct message *(*result)(struct transport *transport);
 
 	/* WHY gets a sentence for a person when it is down or misconfigured. */
@@ -74,7 +87,8 @@ struct transport_kind {
 	 * A session up to AUTH and back; tells OUT what the relay offers. 0, or -1 with ERR: a line
 	 * on what is wrong and, where there is something to say, lines on what to do.
 	 */
-	int (*probe)(const struct relay_config *relay, FILE *out, struct error *err);
+	int (*probe)(const struct relay_config *relay, const struct credential *credential,
+	    FILE *out, struct error *err);
 };
 
 /* Loads the kind that serves RELAY; NULL with ERR. It stays loaded. */

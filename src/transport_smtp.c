@@ -8,6 +8,7 @@
 #include <sysexits.h>
 
 #include "clock.h"
+#include "multi.h"
 #include "session.h"
 
 #define STRIKES_MAX 3 /* sessions in a row that were lost before they settled a message */
@@ -23,14 +24,15 @@ struct slot {
 	struct session session;
 	unsigned strikes;
 	bool spent; /* not to be opened again in this run */
-	int fd;	    /* its place in the array that is polled, or -1 */
+	bool waits; /* at this place among the waits, for more to read, and to write if WRITES */
+	bool writes;
+	size_t place;
 };
 
 struct transport {
 	const struct relay_config *relay;
-	CURLM *multi;
+	struct multi multi;
 	struct slot *slot;
-	struct curl_waitfd *fd;
 	unsigned count;
 	size_t depth;	  /* of what is in flight by BDAT on each connection */
 	bool no_chunking; /* the relay announces it and chokes on it, or the config forbids it */
@@ -51,7 +53,7 @@ static const char *smtp_version(void)
 
 static void close_slot(struct transport *transport, struct slot *slot)
 {
-	session_close(&slot->session, transport->multi);
+	session_close(&slot->session, transport->multi.curl);
 }
 
 /* Takes over what the session has finished. */
@@ -110,7 +112,8 @@ static void open_slot(struct transport *transport, struct slot *slot, int64_t no
 {
 	const size_t depth = transport->no_chunking ? 0 : transport->depth;
 
-	if (session_open(&slot->session, transport->multi, transport->relay, depth, now_ms) == -1)
+	if (session_open(&slot->session, transport->multi.curl, transport->relay, depth, now_ms) ==
+	    -1)
 		give_up_opening(transport, slot);
 	if (transport->first_opened_ms == 0)
 		transport->first_opened_ms = now_ms;
@@ -171,11 +174,9 @@ static void smtp_close(struct transport *transport)
 	if (transport == NULL)
 		return;
 	for (unsigned i = 0; transport->slot != NULL && i < transport->count; i++)
-		session_free(&transport->slot[i].session, transport->multi);
-	if (transport->multi != NULL)
-		(void)curl_multi_cleanup(transport->multi);
+		session_free(&transport->slot[i].session, transport->multi.curl);
+	multi_close(&transport->multi);
 	free(transport->slot);
-	free(transport->fd);
 	free(transport);
 	curl_global_cleanup();
 }
@@ -206,10 +207,12 @@ static size_t bounded_depth(const struct relay_config *relay)
 	return most < relay->pipeline ? most : relay->pipeline;
 }
 
-static struct transport *smtp_open(const struct relay_config *relay, struct error *err)
+static struct transport *smtp_open(
+    const struct relay_config *relay, const struct credential *credential, struct error *err)
 {
 	struct transport *transport = NULL;
 
+	(void)credential;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
 		transport = calloc(1, sizeof *transport);
 	if (transport == NULL) {
@@ -222,9 +225,7 @@ static struct transport *smtp_open(const struct relay_config *relay, struct erro
 	transport->no_chunking = !relay->chunking;
 	transport->done_end = &transport->done;
 	transport->slot = calloc(relay->connections, sizeof *transport->slot);
-	transport->fd = calloc(relay->connections, sizeof *transport->fd);
-	transport->multi = curl_multi_init();
-	if (transport->slot == NULL || transport->fd == NULL || transport->multi == NULL) {
+	if (multi_open(&transport->multi) == -1 || transport->slot == NULL) {
 		smtp_close(transport);
 		error_set(
 		    err, EX_OSERR, "can't start %u sessions: out of memory", relay->connections);
@@ -280,29 +281,25 @@ static void smtp_withdraw(struct transport *transport, struct message *message)
 	}
 }
 
-/* Learns which openings have ended; whether there were any. */
-static bool take_openings(struct transport *transport)
+/* Learns which openings have ended. */
+static void take_openings(struct transport *transport)
 {
-	bool ended = false;
-	CURLMsg *info;
-	int left;
+	CURLcode result;
+	CURL *easy;
 
-	while ((info = curl_multi_info_read(transport->multi, &left)) != NULL) {
+	while ((easy = multi_ended(&transport->multi, &result)) != NULL) {
 		char *found = NULL;
 		struct slot *slot;
 
-		if (info->msg != CURLMSG_DONE ||
-		    curl_easy_getinfo(info->easy_handle, CURLINFO_PRIVATE, &found) != CURLE_OK)
+		if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &found) != CURLE_OK)
 			continue;
-		ended = true;
 		slot = (struct slot *)(void *)found;
-		session_opened(&slot->session, info->data.result, clock_monotonic());
+		session_opened(&slot->session, result, clock_monotonic());
 		if (is_open(slot))
 			transport->was_up = true;
 		else
 			give_up_opening(transport, slot);
 	}
-	return ended;
 }
 
 static void watch_openings(struct transport *transport)
@@ -355,53 +352,45 @@ static int64_t check_times(struct transport *transport, int64_t most)
 	return most;
 }
 
-static unsigned set_fds(struct transport *transport)
+static void add_waits(struct transport *transport, struct waits *waits)
 {
-	unsigned n = 0;
-
 	for (unsigned i = 0; i < transport->count; i++) {
 		struct slot *slot = &transport->slot[i];
 		const struct session *session = &slot->session;
 
-		slot->fd = -1;
-		if (!is_open(slot))
+		slot->waits = is_open(slot);
+		if (!slot->waits)
 			continue;
-		slot->fd = (int)n;
-		transport->fd[n].fd = session->socket;
-		transport->fd[n].events = CURL_WAIT_POLLIN;
-		if (session->out_pos < session->out_len)
-			transport->fd[n].events |= CURL_WAIT_POLLOUT;
-		transport->fd[n].revents = 0;
-		n++;
+		slot->writes = session->out_pos < session->out_len;
+		slot->place = waits_add(
+		    waits, session->socket, (short)(slot->writes ? POLLIN | POLLOUT : POLLIN));
 	}
-	return n;
 }
 
 /*
  * Who was not found ready for more bytes gets none: the system might still take some, and a peer
  * that has stopped reading would look alive for as long as that goes on.
  */
-static void note_blocked(struct transport *transport)
+static void note_blocked(struct transport *transport, const struct waits *waits)
 {
 	for (unsigned i = 0; i < transport->count; i++) {
 		struct slot *slot = &transport->slot[i];
-		const struct curl_waitfd *fd;
+		short got;
 
-		if (slot->fd == -1)
+		if (!slot->waits)
 			continue;
-		fd = &transport->fd[slot->fd];
-		slot->session.blocked =
-		    (fd->events & CURL_WAIT_POLLOUT) != 0 && (fd->revents & CURL_WAIT_POLLOUT) == 0;
-		slot->session.heard = (fd->revents & CURL_WAIT_POLLIN) == 0;
+		got = waits_got(waits, slot->place);
+		slot->session.blocked = slot->writes && (got & POLLOUT) == 0;
+		slot->session.heard = (got & POLLIN) == 0;
 	}
 }
 
-static void read_all(struct transport *transport)
+static void read_all(struct transport *transport, const struct waits *waits)
 {
 	for (unsigned i = 0; i < transport->count; i++) {
 		struct slot *slot = &transport->slot[i];
 
-		if (slot->fd == -1 || transport->fd[slot->fd].revents == 0)
+		if (!slot->waits || waits_got(waits, slot->place) == 0)
 			continue;
 		session_read(&slot->session, clock_monotonic());
 		session_fill(&slot->session);
@@ -434,50 +423,41 @@ static unsigned count_ready(const struct transport *transport)
 	return n;
 }
 
-/* Without a way to wait there is none to go on: it must not become a busy loop. */
-static void lose_all(struct transport *transport, const char *why)
-{
-	for (unsigned i = 0; i < transport->count; i++) {
-		struct slot *slot = &transport->slot[i];
-
-		if (is_opening(slot)) {
-			(void)snprintf(slot->session.why, sizeof slot->session.why, "%s", why);
-			give_up_opening(transport, slot);
-		} else if (is_open(slot)) {
-			smtp_lost(&slot->session.smtp, why);
-			end_session(transport, slot);
-		}
-	}
-}
-
-static void smtp_wait(struct transport *transport, int timeout_ms)
+static void smtp_prepare(struct transport *transport, struct waits *waits)
 {
 	const unsigned ready = count_ready(transport);
-	int64_t most = timeout_ms;
-	bool ended = write_all(transport);
-	CURLMcode code;
-	int running;
+	const bool ended = write_all(transport);
 
-	if (any_opening(transport)) {
-		if (curl_multi_perform(transport->multi, &running) == CURLM_OK)
-			ended = take_openings(transport) || ended;
-		watch_openings(transport);
-		/* Others may be let go when the head start is over. */
-		if (!transport->was_up && most > HEAD_START_MS)
-			most = HEAD_START_MS;
-	}
-	most = check_times(transport, most);
+	/* Others may be let go when the head start is over. */
+	if (any_opening(transport) && !transport->was_up)
+		waits_within(waits, HEAD_START_MS);
+	waits_within(waits, check_times(transport, INT64_MAX));
 	/* Who can take a message now gets it before the rest of its buffer is written. */
 	if (ended || transport->done != NULL || count_ready(transport) > ready)
-		most = 0;
-	code =
-	    curl_multi_poll(transport->multi, transport->fd, set_fds(transport), (int)most, NULL);
-	if (code != CURLM_OK) {
-		lose_all(transport, curl_multi_strerror(code));
-		return;
-	}
-	note_blocked(transport);
-	read_all(transport);
+		waits_within(waits, 0);
+	add_waits(transport, waits);
+	multi_prepare(&transport->multi, waits);
+}
+
+static void smtp_work(struct transport *transport, const struct waits *waits)
+{
+	multi_work(&transport->multi, waits);
+	take_openings(transport);
+	watch_openings(transport);
+	note_blocked(transport, waits);
+	read_all(transport, waits);
+}
+
+/* Where there is nothing beside this transport to wait for. 0, or -1 with ERR. */
+static int smtp_wait(
+    struct transport *transport, struct waits *waits, int64_t most_ms, struct error *err)
+{
+	waits_begin(waits, most_ms);
+	smtp_prepare(transport, waits);
+	if (waits_wait(waits, err) == -1)
+		return -1;
+	smtp_work(transport, waits);
+	return 0;
 }
 
 static struct message *smtp_result(struct transport *transport)
@@ -508,7 +488,9 @@ static enum transport_state smtp_state(struct transport *transport, const char *
 static void smtp_finish(struct transport *transport)
 {
 	const int64_t until = clock_monotonic() + QUIT_MS;
+	struct waits waits = {.fd = NULL};
 	int64_t left = QUIT_MS;
+	struct error err;
 
 	transport->finishing = true;
 	for (unsigned i = 0; i < transport->count; i++) {
@@ -519,10 +501,9 @@ static void smtp_finish(struct transport *transport)
 		else if (is_open(slot))
 			smtp_quit(&slot->session.smtp);
 	}
-	while (any_open(transport) && left > 0) {
-		smtp_wait(transport, (int)left);
+	while (any_open(transport) && left > 0 && smtp_wait(transport, &waits, left, &err) == 0)
 		left = until - clock_monotonic();
-	}
+	waits_free(&waits);
 	for (unsigned i = 0; i < transport->count; i++)
 		if (is_open(&transport->slot[i])) {
 			smtp_lost(
@@ -567,25 +548,37 @@ static void tell_session(const struct transport *transport, FILE *out)
 		(void)fprintf(out, "  note: without PIPELINING a message takes 4 round trips\n");
 }
 
-static int smtp_probe(const struct relay_config *relay, FILE *out, struct error *err)
+/* Opens one session. 0, or -1 with ERR. */
+static int try_session(struct transport *transport, struct error *err)
 {
-	struct transport *transport = smtp_open(relay, err);
+	struct waits waits = {.fd = NULL};
 	const char *why;
 	int result = 0;
+
+	open_more(transport, 1);
+	while (result == 0 && smtp_state(transport, &why) == TRANSPORT_OPENING)
+		result = smtp_wait(transport, &waits, HEAD_START_MS, err);
+	waits_free(&waits);
+	if (result == -1 || smtp_state(transport, &why) == TRANSPORT_UP)
+		return result;
+	error_set(err, EX_TEMPFAIL, "%s%s%s", why, transport->advice != NULL ? "\n" : "",
+	    transport->advice != NULL ? transport->advice : "");
+	return -1;
+}
+
+static int smtp_probe(const struct relay_config *relay, const struct credential *credential,
+    FILE *out, struct error *err)
+{
+	struct transport *transport = smtp_open(relay, credential, err);
+	int result;
 
 	if (transport == NULL)
 		return -1;
 	transport->slot[0].session.trace = out;
-	open_more(transport, 1);
-	while (smtp_state(transport, &why) == TRANSPORT_OPENING)
-		smtp_wait(transport, HEAD_START_MS);
-	if (smtp_state(transport, &why) == TRANSPORT_UP) {
+	result = try_session(transport, err);
+	if (result == 0) {
 		tell_session(transport, out);
 		smtp_finish(transport);
-	} else {
-		error_set(err, EX_TEMPFAIL, "%s%s%s", why, transport->advice != NULL ? "\n" : "",
-		    transport->advice != NULL ? transport->advice : "");
-		result = -1;
 	}
 	smtp_close(transport);
 	return result;
@@ -598,7 +591,8 @@ __attribute__((visibility("default"))) const struct transport_kind transport_kin
     .ready = smtp_transport_ready,
     .submit = smtp_transport_submit,
     .withdraw = smtp_withdraw,
-    .wait = smtp_wait,
+    .prepare = smtp_prepare,
+    .work = smtp_work,
     .result = smtp_result,
     .state = smtp_state,
     .finish = smtp_finish,

@@ -58,7 +58,7 @@ static int verify_relay(const struct relay_config *relay, int status)
 
 	(void)printf("relay \"%s\" %s\n", relay->name, relay->url);
 	kind = transport_load(relay, &err);
-	if (kind == NULL || kind->probe(relay, stdout, &err) == -1)
+	if (kind == NULL || kind->probe(relay, NULL, stdout, &err) == -1)
 		return tell(status, &err, "\n");
 	(void)printf("  ok\n");
 	return status;
