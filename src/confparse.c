@@ -22,6 +22,12 @@
  */
 #define MESSAGE_OPTION " message"
 
+#define SECTION(title)                                                                             \
+	{                                                                                          \
+		.name = (title), .type = CFGT_SEC,                                                 \
+		.flags = CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES                             \
+	}
+
 /* Numbers are read as strings: to libconfuse 010 is eight. */
 static const cfg_opt_t RELAY_OPTIONS[] = {
     CFG_STR("url", NULL, CFGF_NONE),
@@ -60,11 +66,24 @@ static const cfg_opt_t TOP_OPTIONS[] = {
     CFG_STR("delay_warning", NULL, CFGF_NONE),
     CFG_STR("metrics_file", NULL, CFGF_NONE),
     CFG_STR_LIST("alert_command", NULL, CFGF_NODEFAULT),
-    {.name = "relay", .type = CFGT_SEC, .flags = CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES},
+    SECTION("relay"),
     {.name = MESSAGE_OPTION, .type = CFGT_PTR},
     CFG_END(),
 };
 
+static const struct {
+	const char *name;
+	const cfg_opt_t *options;
+	size_t size; /* of the options, in bytes */
+	size_t most; /* such sections */
+} kinds[CONFPARSE_KINDS] = {
+    [CONFPARSE_RELAY] = {"relay", RELAY_OPTIONS, sizeof RELAY_OPTIONS, CONFIG_RELAYS_MAX},
+};
+
+/* What leads to a secret; ends with NULL. */
+static const char *const SECRETS[] = {"password_file", NULL};
+
+_Static_assert(CONFIG_RELAYS_MAX <= CONFPARSE_SECTIONS_MAX, "lines for each relay");
 _Static_assert(COUNT(RELAY_OPTIONS) <= CONFPARSE_OPTIONS_MAX, "a line for each option");
 _Static_assert(COUNT(TOP_OPTIONS) <= CONFPARSE_OPTIONS_MAX, "a line for each option");
 
@@ -153,22 +172,48 @@ static const char *nearest_option(const cfg_opt_t *options, const struct conftex
 	return best;
 }
 
-static int fail_unknown(const struct confparse *parse, const struct conftext_item *item)
+/* The kind of section that has the option that ITEM names; CONFPARSE_KINDS: none has. */
+static enum confparse_kind kind_with(const struct conftext_item *item)
 {
-	bool inside = item->section_line != 0;
-	const cfg_opt_t *other = inside ? TOP_OPTIONS : RELAY_OPTIONS;
-	const char *near = nearest_option(inside ? RELAY_OPTIONS : TOP_OPTIONS, item);
+	int kind = 0;
+
+	while (kind < CONFPARSE_KINDS &&
+	       find_option(kinds[kind].options, item->name, item->name_len) < 0)
+		kind++;
+	return (enum confparse_kind)kind;
+}
+
+/* An option that belongs into a section of another kind, WHERE. */
+static int fail_misplaced(
+    const struct confparse *parse, const struct conftext_item *item, enum confparse_kind where)
+{
+	const char *right = kinds[where].name;
+	int len = (int)item->name_len;
+
+	if (!item->section_line)
+		return confparse_fail(parse, item->line,
+		    "%.*s stands outside of a %s; move it into %s \"NAME\" { }", len, item->name,
+		    right, right);
+	return confparse_fail(parse, item->line,
+	    "%.*s is an option of a %s, and stands in the %s opened on line %u; move it into "
+	    "%s \"NAME\" { }",
+	    len, item->name, right, kinds[parse->last].name, item->section_line, right);
+}
+
+static int fail_unknown(
+    const struct confparse *parse, const cfg_opt_t *options, const struct conftext_item *item)
+{
+	enum confparse_kind where = kind_with(item);
+	const char *near = nearest_option(options, item);
 	int len = item->name_len < SHOWN_MAX ? (int)item->name_len : SHOWN_MAX;
 
-	if (find_option(other, item->name, item->name_len) >= 0 && inside)
+	if (options != TOP_OPTIONS && find_option(TOP_OPTIONS, item->name, item->name_len) >= 0)
 		return confparse_fail(parse, item->line,
 		    "%.*s can't stand in a section; move it out of the one opened on line %u, or "
 		    "add the '}' that is missing there",
 		    len, item->name, item->section_line);
-	if (find_option(other, item->name, item->name_len) >= 0)
-		return confparse_fail(parse, item->line,
-		    "%.*s stands outside of a relay; move it into relay \"NAME\" { }", len,
-		    item->name);
+	if (where != CONFPARSE_KINDS)
+		return fail_misplaced(parse, item, where);
 	if (near)
 		return confparse_fail(parse, item->line,
 		    "unknown option '%.*s'; did you mean '%s'?", len, item->name, near);
@@ -177,46 +222,71 @@ static int fail_unknown(const struct confparse *parse, const struct conftext_ite
 	    item->name);
 }
 
-/* Notes where a relay starts. That one without a title is wrong, libconfuse will say. */
-static int survey_relay(struct confparse *parse, const struct conftext_item *item)
+/* The kind of section that OPTION of the top is. */
+static enum confparse_kind kind_of(const cfg_opt_t *option)
 {
-	struct confparse_lines *relay;
-	const char *fault;
+	int kind = 0;
+
+	while (strcmp(kinds[kind].name, option->name) != 0)
+		kind++;
+	return (enum confparse_kind)kind;
+}
+
+static int check_title(const struct confparse *parse, const struct conftext_item *item,
+    const struct confparse_lines *earlier, size_t count, const char *kind)
+{
+	const char *fault = confvalue_name(item->title, item->title_len);
 	size_t i;
 
-	for (i = 0; item->title && i < parse->relays; i++) {
-		relay = &parse->relay[i];
-		if (relay->title && relay->title_len == item->title_len &&
-		    memcmp(relay->title, item->title, item->title_len) == 0)
+	for (i = 0; i < count; i++)
+		if (earlier[i].title && earlier[i].title_len == item->title_len &&
+		    memcmp(earlier[i].title, item->title, item->title_len) == 0)
 			return confparse_fail(parse, item->line,
-			    "a second relay of the name on line %u; give one of them another name",
-			    relay->self);
-	}
-	fault = item->title ? confvalue_name(item->title, item->title_len) : NULL;
-	if (fault)
-		return confparse_fail(parse, item->line, "the name of a relay %s", fault);
-	if (parse->relays == CONFIG_RELAYS_MAX)
-		return confparse_fail(
-		    parse, item->line, "more than %d relays; remove some", CONFIG_RELAYS_MAX);
-	relay = &parse->relay[parse->relays++];
-	relay->self = item->line;
-	relay->title = item->title;
-	relay->title_len = item->title_len;
+			    "a second %s of the name on line %u; give one of them another name",
+			    kind, earlier[i].self);
+	return fault ? confparse_fail(parse, item->line, "the name of a %s %s", kind, fault) : 0;
+}
+
+/* Notes where a section starts. That one without a title is wrong, libconfuse will say. */
+static int survey_section(
+    struct confparse *parse, const struct conftext_item *item, enum confparse_kind kind)
+{
+	struct confparse_lines *section = parse->section[kind];
+	size_t count = parse->count[kind];
+
+	if (item->title && check_title(parse, item, section, count, kinds[kind].name))
+		return -1;
+	if (count == kinds[kind].most)
+		return confparse_fail(parse, item->line, "more than %zu %ss; remove some",
+		    kinds[kind].most, kinds[kind].name);
+	section[count].self = item->line;
+	section[count].title = item->title;
+	section[count].title_len = item->title_len;
+	parse->count[kind]++;
+	parse->last = kind;
 	return 0;
+}
+
+/* The lines of the section that ITEM stands in. */
+static struct confparse_lines *lines_around(
+    struct confparse *parse, const struct conftext_item *item)
+{
+	if (!item->section_line)
+		return &parse->top;
+	return &parse->section[parse->last][parse->count[parse->last] - 1];
 }
 
 /* Notes where an item stands, and looks at what libconfuse would not clearly complain of. */
 static int survey_item(struct confparse *parse, const struct conftext_item *item)
 {
-	const cfg_opt_t *options = item->section_line ? RELAY_OPTIONS : TOP_OPTIONS;
-	struct confparse_lines *lines =
-	    item->section_line ? &parse->relay[parse->relays - 1] : &parse->top;
+	const cfg_opt_t *options = item->section_line ? kinds[parse->last].options : TOP_OPTIONS;
+	struct confparse_lines *lines = lines_around(parse, item);
 	int i = find_option(options, item->name, item->name_len);
 
 	if (i < 0)
-		return fail_unknown(parse, item);
+		return fail_unknown(parse, options, item);
 	if (item->kind == CONFTEXT_SECTION && options[i].type == CFGT_SEC)
-		return survey_relay(parse, item);
+		return survey_section(parse, item, kind_of(&options[i]));
 	if (item->kind == CONFTEXT_SECTION)
 		return confparse_fail(parse, item->line, "%s is no section; write %s = VALUE",
 		    options[i].name, options[i].name);
@@ -237,9 +307,8 @@ static int survey_item(struct confparse *parse, const struct conftext_item *item
 /* Finds the faults in the text that libconfuse would not, and blanks its comments. */
 static int survey(struct confparse *parse, char *text, size_t len)
 {
-	static const char *const spared[] = {[CONFIG_SPOOL] = CONFTEXT_SECTIONS,
-	    [CONFIG_INSPECT] = "password_file",
-	    [CONFIG_SEND] = NULL};
+	static const char *const *const spared[] = {
+	    [CONFIG_SPOOL] = CONFTEXT_SECTIONS, [CONFIG_INSPECT] = SECRETS, [CONFIG_SEND] = NULL};
 	struct conftext ct;
 	struct conftext_item item;
 	int got;
@@ -263,17 +332,29 @@ static void note_error(cfg_t *cfg, const char *format, va_list args)
 	(void)vsnprintf(message->text, sizeof message->text, format, args);
 }
 
+/* Copies SIZE bytes of options to COPY, and has it report errors to MESSAGE. */
+static void copy_options(
+    cfg_opt_t *copy, const cfg_opt_t *options, size_t size, struct message *message)
+{
+	void **place = (void **)(void *)message;
+
+	memcpy(copy, options, size);
+	copy[find_option(copy, MESSAGE_OPTION, strlen(MESSAGE_OPTION))].simple_value.ptr = place;
+}
+
 /* A copy of the tables that reports errors to MESSAGE. */
 static cfg_t *start_parser(struct message *message)
 {
-	cfg_opt_t top[COUNT(TOP_OPTIONS)], relay[COUNT(RELAY_OPTIONS)];
-	void **place = (void **)(void *)message;
+	cfg_opt_t top[COUNT(TOP_OPTIONS)], sub[CONFPARSE_KINDS][CONFPARSE_OPTIONS_MAX];
+	int kind;
 
-	memcpy(top, TOP_OPTIONS, sizeof top);
-	memcpy(relay, RELAY_OPTIONS, sizeof relay);
-	top[find_option(top, MESSAGE_OPTION, strlen(MESSAGE_OPTION))].simple_value.ptr = place;
-	relay[find_option(relay, MESSAGE_OPTION, strlen(MESSAGE_OPTION))].simple_value.ptr = place;
-	top[find_option(top, "relay", strlen("relay"))].subopts = relay;
+	copy_options(top, TOP_OPTIONS, sizeof top, message);
+	for (kind = 0; kind < CONFPARSE_KINDS; kind++) {
+		const char *name = kinds[kind].name;
+
+		copy_options(sub[kind], kinds[kind].options, kinds[kind].size, message);
+		top[find_option(top, name, strlen(name))].subopts = sub[kind];
+	}
 	return cfg_init(top, CFGF_NONE);
 }
 
@@ -340,8 +421,19 @@ struct confparse_section confparse_top(const struct confparse *parse)
 	return (struct confparse_section){parse, parse->cfg, &parse->top};
 }
 
-struct confparse_section confparse_relay(const struct confparse *parse, size_t i)
+struct confparse_section confparse_nth(
+    const struct confparse *parse, enum confparse_kind kind, size_t i)
 {
-	return (struct confparse_section){
-	    parse, cfg_getnsec(parse->cfg, "relay", (unsigned)i), &parse->relay[i]};
+	return (struct confparse_section){parse,
+	    cfg_getnsec(parse->cfg, kinds[kind].name, (unsigned)i), &parse->section[kind][i]};
+}
+
+bool confparse_is_spared(const struct confparse *parse, const char *name)
+{
+	size_t i;
+
+	for (i = 0; parse->use == CONFIG_INSPECT && SECRETS[i]; i++)
+		if (strcmp(SECRETS[i], name) == 0)
+			return true;
+	return false;
 }

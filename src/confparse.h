@@ -7,12 +7,16 @@
 #define MAILDRAIN_CONFPARSE_H
 
 #include <confuse.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "config.h"
 #include "error.h"
 
-#define CONFPARSE_OPTIONS_MAX 20
+#define CONFPARSE_OPTIONS_MAX  20
+#define CONFPARSE_SECTIONS_MAX 64 /* of each kind */
+
+enum confparse_kind { CONFPARSE_RELAY, CONFPARSE_KINDS };
 
 /* Where a section and its options stand; 0 for an option that the file does not set. */
 struct confparse_lines {
@@ -28,11 +32,12 @@ struct confparse {
 	struct error *err;
 	cfg_t *cfg;
 	struct confparse_lines top;
-	struct confparse_lines relay[CONFIG_RELAYS_MAX];
-	size_t relays;
+	struct confparse_lines section[CONFPARSE_KINDS][CONFPARSE_SECTIONS_MAX];
+	size_t count[CONFPARSE_KINDS];
+	enum confparse_kind last; /* the kind of the section that was opened last */
 };
 
-/* The options outside of all sections, or one relay. */
+/* The options outside of all sections, or one section. */
 struct confparse_section {
 	const struct confparse *parse;
 	cfg_t *cfg;
@@ -48,7 +53,12 @@ int confparse_load(
 void confparse_free(struct confparse *parse);
 
 struct confparse_section confparse_top(const struct confparse *parse);
-struct confparse_section confparse_relay(const struct confparse *parse, size_t i);
+/* Section I of those of KIND, in the file's order. */
+struct confparse_section confparse_nth(
+    const struct confparse *parse, enum confparse_kind kind, size_t i);
+
+/* Whether option NAME leads to a secret that is not read: the variables in it may be unset. */
+bool confparse_is_spared(const struct confparse *parse, const char *name);
 
 /* Where option NAME of a section stands, or the section itself when the file does not set it. */
 unsigned confparse_line(const struct confparse_section *section, const char *name);

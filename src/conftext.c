@@ -7,6 +7,8 @@
 #define VARIABLE_MAX 64
 #define SHOWN_MAX    40 /* bytes of a name that a message repeats */
 
+const char *const CONFTEXT_SECTIONS[] = {NULL};
+
 __attribute__((format(printf, 3, 4))) static int fail(
     struct conftext *ct, unsigned line, const char *format, ...)
 {
@@ -140,13 +142,15 @@ static int skip_blanks(struct conftext *ct)
 /* Whether the variables in ITEM may be unset. */
 static bool is_spared(const struct conftext *ct, const struct conftext_item *item)
 {
-	const size_t len = ct->spared ? strlen(ct->spared) : 0;
+	const char *const *name = ct->spared;
 
-	if (len == 0)
-		return false;
-	if (strcmp(ct->spared, CONFTEXT_SECTIONS) == 0)
+	if (name == CONFTEXT_SECTIONS)
 		return ct->section_line != 0;
-	return len == item->name_len && memcmp(ct->spared, item->name, len) == 0;
+	for (; name && *name; name++)
+		if (strlen(*name) == item->name_len &&
+		    memcmp(*name, item->name, item->name_len) == 0)
+			return true;
+	return false;
 }
 
 /* What getenv knows of a variable; unset is a fault, and so is empty when a default was given. */
@@ -364,7 +368,7 @@ static int scan_item(struct conftext *ct, struct conftext_item *item)
 }
 
 void conftext_start(
-    struct conftext *ct, char *text, size_t len, conftext_env *env, const char *spared)
+    struct conftext *ct, char *text, size_t len, conftext_env *env, const char *const *spared)
 {
 	memset(ct, 0, sizeof *ct);
 	ct->text = text;

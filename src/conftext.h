@@ -27,10 +27,10 @@ struct conftext {
 	char *text;
 	size_t len;
 	conftext_env *env;
-	const char *spared; /* NULL, an option whose variables may be unset, or CONFTEXT_SECTIONS */
-	size_t pos;	    /* the next byte to read */
-	unsigned line;	    /* the line it is in, from 1 */
-	unsigned section_line; /* where the section around it was opened; 0 outside */
+	const char *const *spared; /* options whose variables may be unset, the last one is NULL */
+	size_t pos;		   /* the next byte to read */
+	unsigned line;		   /* the line it is in, from 1 */
+	unsigned section_line;	   /* where the section around it was opened; 0 outside */
 	unsigned fault_line;
 	char fault[256]; /* what is wrong and what to do, printable */
 };
@@ -47,15 +47,15 @@ struct conftext_item {
 	size_t title_len;
 };
 
-/* In place of an option: all those in sections. */
-#define CONFTEXT_SECTIONS "*"
+/* In place of a list of options: all those in sections. */
+extern const char *const CONFTEXT_SECTIONS[];
 
 /*
  * Prepares CT to read TEXT, which stays the caller's. Comments are overwritten with spaces while
- * they are read, so that libconfuse counts lines as a person does.
+ * they are read, so that libconfuse counts lines as a person does. SPARED may be NULL for none.
  */
 void conftext_start(
-    struct conftext *ct, char *text, size_t len, conftext_env *env, const char *spared);
+    struct conftext *ct, char *text, size_t len, conftext_env *env, const char *const *spared);
 
 /*
  * Reads the next item; a section's own items follow it. Returns 1; or 0 at the end of the text;

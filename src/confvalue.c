@@ -114,6 +114,14 @@ const char *confvalue_url(const char *text, struct confvalue_url *url)
 	return NULL;
 }
 
+bool confvalue_is_plain(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			return false;
+	return true;
+}
+
 bool confvalue_is_loopback(const char *host)
 {
 	struct in_addr v4;

@@ -22,6 +22,9 @@ struct confvalue_url {
 /* smtp://HOST[:PORT] or smtps://HOST[:PORT]; HOST may be an IPv6 address in brackets. */
 const char *confvalue_url(const char *text, struct confvalue_url *url);
 
+/* Whether TEXT has no control character. */
+bool confvalue_is_plain(const char *text);
+
 /* Whether HOST, as confvalue_url gives it, can only be this machine. */
 bool confvalue_is_loopback(const char *host);
 

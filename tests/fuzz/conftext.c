@@ -2,6 +2,8 @@
 #include "conftext.h"
 #include "fuzz.h"
 
+static const char *const spared[] = {"password_file", NULL};
+
 /* Variables whose names say what they hold. */
 static char *env(const char *name)
 {
@@ -70,7 +72,7 @@ static void check_blanked(const char *before, char *text, size_t len, size_t ite
 
 	for (size_t i = 0; i < len; i++)
 		assert(text[i] == before[i] || (text[i] == ' ' && before[i] != '\n'));
-	conftext_start(&again, text, len, env, "password_file");
+	conftext_start(&again, text, len, env, spared);
 	assert(read_all(&again, &count) == 0 && count == items);
 }
 
@@ -83,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(text != NULL || size == 0);
 	if (size > 0)
 		memcpy(text, data, size);
-	conftext_start(&ct, text, size, env, "password_file");
+	conftext_start(&ct, text, size, env, spared);
 	if (read_all(&ct, &items) == -1)
 		check_fault(&ct);
 	else

@@ -24,13 +24,14 @@ static char *environment(const char *name)
  */
 static int read_bytes(const char *text, size_t len, struct conftext *ct, int *seen, char *copy)
 {
+	static const char *const spared[] = {"other", "spared", NULL};
 	char *block = malloc(len ? len : 1);
 	struct conftext_item item;
 	int got;
 
 	assert_non_null(block);
 	memcpy(block, text, len);
-	conftext_start(ct, block, len, environment, "spared");
+	conftext_start(ct, block, len, environment, spared);
 	for (*seen = 0; (got = conftext_next(ct, &item)) == 1; ++*seen)
 		;
 	if (copy) {
@@ -167,7 +168,7 @@ static void test_variables(void **state)
 {
 	(void)state;
 	accepts("a = \"${SET}/${UNSET:-/etc}/x\" b = \"${UNSET:-}\" c = \"$x $\"", 3);
-	accepts("spared = \"${UNSET}/${EMPTY}\"", 1);
+	accepts("spared = \"${UNSET}/${EMPTY}\" other = \"${UNSET}\"", 2);
 	refuses("\na = \"x${UNSET}\"", 2, "${UNSET} is not set");
 	refuses("a = ${UNSET}", 1, "${UNSET} is not set");
 	refuses("a = {1,\n\"${UNSET}\"}", 2, "${UNSET} is not set");

@@ -1,0 +1,14 @@
+/*
+ * conflogin: who a relay is told that we are, and the secret that proves it.
+ */
+#ifndef MAILDRAIN_CONFLOGIN_H
+#define MAILDRAIN_CONFLOGIN_H
+
+#include "config.h"
+#include "confparse.h"
+
+/* Fills in the login at HOST. Returns 0, or -1 with the fault reported. */
+int conflogin_fill(
+    const struct confparse_section *section, struct relay_config *relay, const char *host);
+
+#endif
