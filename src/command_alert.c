@@ -108,7 +108,7 @@ static void log_end_of(struct log *log, const char *command, const struct launch
 static int call_somebody(struct log *log, struct look *look)
 {
 	static const struct launch_limits limits = {RUN_MS, GRACE_MS};
-	char *argv[CONFIG_ALERT_MAX + 2] = {NULL};
+	char *argv[CONFIG_WORDS_MAX + 2] = {NULL};
 	char *const *words = look->config.alert_command;
 	struct launch_end end;
 

@@ -51,7 +51,7 @@ int confcheck_values(const struct confparse_section *section)
 
 bool confcheck_is_given(const struct confparse_section *section, const char *name)
 {
-	return cfg_getstr(section->cfg, name) != NULL;
+	return cfg_size(section->cfg, name) > 0 && cfg_getnstr(section->cfg, name, 0) != NULL;
 }
 
 int confcheck_fail(
@@ -106,7 +106,7 @@ static int copy_words(
 	return *copy ? 0 : confparse_fail_memory(section->parse);
 }
 
-int confcheck_command(
+int confcheck_words(
     const struct confparse_section *section, const char *name, unsigned most, char ***copy)
 {
 	unsigned count = cfg_size(section->cfg, name);
@@ -116,9 +116,44 @@ int confcheck_command(
 	if (count > most)
 		return confparse_fail(section->parse, confparse_line(section, name),
 		    "%s has %u words; write %u at most", name, count, most);
-	if (cfg_getnstr(section->cfg, name, 0)[0] != '/')
-		return confcheck_fail(section, name, 0, confcheck_not_absolute);
 	return copy_words(section, name, count, copy);
+}
+
+int confcheck_command(const struct confparse_section *section, const char *name, char ***copy)
+{
+	if (confcheck_is_given(section, name) && !confparse_is_spared(section->parse, name) &&
+	    cfg_getnstr(section->cfg, name, 0)[0] != '/')
+		return confcheck_fail(section, name, 0, confcheck_not_absolute);
+	return confcheck_words(section, name, CONFIG_WORDS_MAX, copy);
+}
+
+/* The same, where NONE is a pattern too. */
+static int take_patterns(
+    const struct confparse_section *section, const char *name, const char *none, char ***copy)
+{
+	unsigned i, count = cfg_size(section->cfg, name);
+
+	if (count > CONFIG_PATTERNS_MAX)
+		return confparse_fail(section->parse, confparse_line(section, name),
+		    "%s has %u patterns; write %d at most", name, count, CONFIG_PATTERNS_MAX);
+	for (i = 0; i < count; i++) {
+		const char *value = cfg_getnstr(section->cfg, name, i);
+		const char *fault = strcmp(value, none) == 0 ? NULL : confvalue_pattern(value);
+
+		if (fault)
+			return confcheck_fail(section, name, i, fault);
+	}
+	return count ? copy_words(section, name, count, copy) : 0;
+}
+
+int confcheck_patterns(const struct confparse_section *section, const char *name, char ***copy)
+{
+	return take_patterns(section, name, "", copy);
+}
+
+int confcheck_senders(const struct confparse_section *section, const char *name, char ***copy)
+{
+	return take_patterns(section, name, "<>", copy);
 }
 
 void confcheck_free_words(char **words)
@@ -150,13 +185,26 @@ int confcheck_choose(const struct confparse_section *section, const char *name,
 	return confcheck_fail(section, name, 0, must);
 }
 
-int confcheck_number(const struct confparse_section *section, const char *name, int64_t max,
-    const char *must, unsigned *number)
+int confcheck_number(const struct confparse_section *section, const char *name, unsigned least,
+    unsigned most, unsigned *number)
 {
+	char must[80];
 	int64_t value;
 
-	if (!units_number(cfg_getstr(section->cfg, name), max, &value) || value < 1)
+	(void)snprintf(must, sizeof must, "must be a number from %u to %u, without leading zeros",
+	    least, most);
+	if (!units_number(cfg_getstr(section->cfg, name), most, &value) || value < least)
 		return confcheck_fail(section, name, 0, must);
 	*number = (unsigned)value;
+	return 0;
+}
+
+int confcheck_size(const struct confparse_section *section, const char *name, uint64_t *bytes)
+{
+	const char *text = cfg_getstr(section->cfg, name);
+
+	if (text && (!units_size(text, bytes) || *bytes == 0))
+		return confcheck_fail(section, name, 0,
+		    "must be a size such as \"500K\", \"25M\" or \"1G\"; remove it to set none");
 	return 0;
 }

@@ -18,7 +18,7 @@ extern const char confcheck_not_absolute[]; /* what is wrong with a path */
 /* What holds for values of any kind, now that variables have been put in. */
 int confcheck_values(const struct confparse_section *section);
 
-/* Whether an option without a default has a value. */
+/* Whether an option without a default, a list or not, has a value. */
 bool confcheck_is_given(const struct confparse_section *section, const char *name);
 
 /* Reports that value I of an option is not what it MUST be. Returns -1. */
@@ -39,19 +39,30 @@ int confcheck_copy(const struct confparse_section *section, const char *name, ch
 int confcheck_path(const struct confparse_section *section, const char *name, char **copy);
 
 /*
- * As confcheck_copy, for a program and its words: *COPY ends with NULL. At most MOST words, of
- * which the first is an absolute path.
+ * Copies the words of a list that has any: at most MOST. *COPY ends with NULL. Of a command the
+ * first word is an absolute path.
  */
-int confcheck_command(
+int confcheck_words(
     const struct confparse_section *section, const char *name, unsigned most, char ***copy);
+int confcheck_command(const struct confparse_section *section, const char *name, char ***copy);
 void confcheck_free_words(char **words);
+
+/*
+ * As confcheck_words, for patterns of addresses or domains. Of senders one may be "<>", the null
+ * sender.
+ */
+int confcheck_patterns(const struct confparse_section *section, const char *name, char ***copy);
+int confcheck_senders(const struct confparse_section *section, const char *name, char ***copy);
 
 /* Sets CHOICE to the index of an option's value in WORDS, of which the last is NULL. */
 int confcheck_choose(const struct confparse_section *section, const char *name,
     const char *const *words, unsigned *choice);
 
-/* Sets NUMBER to the value of an option, from 1 to MAX; MUST says so. */
-int confcheck_number(const struct confparse_section *section, const char *name, int64_t max,
-    const char *must, unsigned *number);
+/* Sets NUMBER to the value of an option, from LEAST to MOST. */
+int confcheck_number(const struct confparse_section *section, const char *name, unsigned least,
+    unsigned most, unsigned *number);
+
+/* Sets BYTES to the value of an option that has one, a size of 1 byte or more. */
+int confcheck_size(const struct confparse_section *section, const char *name, uint64_t *bytes);
 
 #endif

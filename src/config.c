@@ -9,7 +9,10 @@
 #include "confcheck.h"
 #include "confparse.h"
 #include "confrelay.h"
+#include "confroute.h"
+#include "confurl.h"
 #include "confvalue.h"
+#include "route.h"
 #include "units.h"
 
 #define CLAIM_MIN    10 /* seconds */
@@ -107,7 +110,6 @@ static int fill_notify_from(const struct confparse_section *top, struct config_n
 
 static int fill_notify(const struct confparse_section *top, struct config_notify *notify)
 {
-	static const char NUMBER[] = "must be a number from 1 to 10000, without leading zeros";
 	const char *late = cfg_getstr(top->cfg, "delay_warning");
 	unsigned i;
 
@@ -121,9 +123,9 @@ static int fill_notify(const struct confparse_section *top, struct config_notify
 		return confcheck_fail(top, "delay_warning", 0,
 		    "must be a duration of 1s to 36500d, such as \"4h\"; remove it to warn nobody");
 	if (fill_notify_from(top, notify) ||
-	    confcheck_number(top, "notify_per_run", NOTIFY_MAX, NUMBER, &notify->per_run))
+	    confcheck_number(top, "notify_per_run", 1, NOTIFY_MAX, &notify->per_run))
 		return -1;
-	return confcheck_number(top, "notify_per_hour", NOTIFY_MAX, NUMBER, &notify->per_hour);
+	return confcheck_number(top, "notify_per_hour", 1, NOTIFY_MAX, &notify->per_hour);
 }
 
 /* What watches the queue. */
@@ -131,7 +133,31 @@ static int fill_watch(const struct confparse_section *top, struct config *config
 {
 	if (confcheck_path(top, "metrics_file", &config->metrics_file))
 		return -1;
-	return confcheck_command(top, "alert_command", CONFIG_ALERT_MAX, &config->alert_command);
+	return confcheck_command(top, "alert_command", &config->alert_command);
+}
+
+/* For staging: who gets mail, whomever it is for. */
+static int fill_staging(const struct confparse_section *top, struct config *config)
+{
+	const char *value = cfg_getstr(top->cfg, "redirect_to");
+	const char *fault = value ? address_fault(value, strlen(value)) : NULL;
+	char must[160];
+
+	(void)snprintf(must, sizeof must, "must be an address: %s", fault ? fault : "");
+	if (fault)
+		return confcheck_fail(top, "redirect_to", 0, must);
+	if (confcheck_copy(top, "redirect_to", &config->redirect_to) ||
+	    confcheck_patterns(top, "allow_recipients", &config->allow))
+		return -1;
+	config->allow_count = cfg_size(top->cfg, "allow_recipients");
+	if (config->allow_count == 0 && confparse_is_set(top, "allow_recipients"))
+		return confparse_fail(top->parse, confparse_line(top, "allow_recipients"),
+		    "allow_recipients is an empty list, which would hold all mail; write who may "
+		    "get it");
+	if (config->redirect_to && !route_allows(config, config->redirect_to))
+		return confcheck_fail(top, "redirect_to", 0,
+		    "is not in allow_recipients, which would hold all mail; add it there");
+	return 0;
 }
 
 static int fill_top(const struct confparse_section *top, struct config *config)
@@ -143,10 +169,10 @@ static int fill_top(const struct confparse_section *top, struct config *config)
 		return confcheck_fail(top, "keep_sent", 0,
 		    "must be a duration up to 36500d, such as \"12h\" or \"7d\", or \"0\" to "
 		    "remove a message once it is sent");
-	return fill_sharing(top, config) || fill_notify(top, &config->notify) ||
-		       fill_watch(top, config)
-		   ? -1
-		   : 0;
+	if (fill_sharing(top, config) || fill_notify(top, &config->notify) ||
+	    fill_watch(top, config))
+		return -1;
+	return fill_staging(top, config);
 }
 
 static int fill_relays(const struct confparse *parse, struct config *config)
@@ -170,6 +196,64 @@ static int fill_relays(const struct confparse *parse, struct config *config)
 	return 0;
 }
 
+static int fill_routes(const struct confparse *parse, struct config *config)
+{
+	size_t i, count = parse->count[CONFPARSE_ROUTE];
+
+	config->route = calloc(count + 1, sizeof *config->route);
+	if (!config->route)
+		return confparse_fail_memory(parse);
+	for (i = 0; i < count; i++) {
+		struct confparse_section section = confparse_nth(parse, CONFPARSE_ROUTE, i);
+
+		config->route_count++;
+		if (confroute_fill(&section, config, &config->route[i]))
+			return -1;
+	}
+	return confroute_fill_plain(parse, config);
+}
+
+/* Whether PATH is FOLDER, which may end in slashes, or in it. */
+static bool is_within(const char *path, const char *folder)
+{
+	size_t len = strlen(folder);
+
+	while (len > 1 && folder[len - 1] == '/')
+		len--;
+	return strncmp(path, folder, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
+/* What a relay may not be where the rest of the configuration is as it is. */
+static int check_relay(const struct confparse *parse, const struct config *config, size_t i)
+{
+	struct confparse_section top = confparse_top(parse);
+	struct confparse_section section = confparse_nth(parse, CONFPARSE_RELAY, i);
+	const struct relay_config *relay = &config->relay[i];
+	const char *staging = config->redirect_to ? "redirect_to" : "allow_recipients";
+
+	if (relay->kind == RELAY_MAILDIR && is_within(relay->path, config->spool))
+		return confparse_fail(parse, confparse_line(&section, "url"),
+		    "url leads into the spool, and what is delivered there would be sent again; "
+		    "name another folder");
+	if ((config->redirect_to || config->allow_count > 0) &&
+	    (relay->kind == RELAY_GMAIL || relay->kind == RELAY_GRAPH))
+		return confparse_fail(parse, confparse_line(&top, staging),
+		    "%s can't be kept with relay \"%s\": its API sends to whom the header names; "
+		    "remove one of them",
+		    staging, relay->name);
+	return 0;
+}
+
+static int check_relays(const struct confparse *parse, const struct config *config)
+{
+	size_t i;
+
+	for (i = 0; parse->use != CONFIG_SPOOL && i < config->relay_count; i++)
+		if (check_relay(parse, config, i))
+			return -1;
+	return 0;
+}
+
 static int fill_config(const struct confparse *parse, struct config *config)
 {
 	struct confparse_section top = confparse_top(parse);
@@ -177,7 +261,9 @@ static int fill_config(const struct confparse *parse, struct config *config)
 	config->path = strdup(parse->path);
 	if (!config->path)
 		return confparse_fail_memory(parse);
-	return fill_top(&top, config) || fill_relays(parse, config) ? -1 : 0;
+	if (fill_top(&top, config) || fill_relays(parse, config) || check_relays(parse, config))
+		return -1;
+	return fill_routes(parse, config);
 }
 
 int config_load(const char *path, enum config_use use, struct config *config, struct error *err)
@@ -195,18 +281,9 @@ int config_load(const char *path, enum config_use use, struct config *config, st
 	return result;
 }
 
-/* The host in a URL of the form that is allowed; *LEN gets its length. */
-static const char *url_host(const char *url, size_t *len)
+static bool is_example_host(const char *host)
 {
-	const char *host = strstr(url, "://");
-
-	host = host ? host + 3 : url;
-	*len = strcspn(host, ":/");
-	return host;
-}
-
-static bool is_example_host(const char *host, size_t len)
-{
+	const size_t len = strlen(host);
 	static const char *const domains[] = {"example.com", "example.net", "example.org"};
 	size_t i;
 
@@ -225,10 +302,9 @@ bool config_is_example(const struct config *config)
 	size_t i;
 
 	for (i = 0; i < config->relay_count; i++) {
-		size_t len;
-		const char *host = url_host(config->relay[i].url, &len);
+		struct confurl url;
 
-		if (!is_example_host(host, len))
+		if (confurl_parse(config->relay[i].url, &url) || !is_example_host(url.host))
 			return false;
 	}
 	return config->relay_count > 0;
@@ -253,6 +329,10 @@ void config_free(struct config *config)
 {
 	size_t i;
 
+	confroute_free_plain(config);
+	for (i = 0; i < config->route_count; i++)
+		confroute_free(&config->route[i]);
+	free(config->route);
 	for (i = 0; i < config->relay_count; i++)
 		confrelay_free(&config->relay[i]);
 	free(config->relay);
@@ -261,6 +341,8 @@ void config_free(struct config *config)
 	free(config->spool);
 	free(config->domain);
 	free(config->metrics_file);
+	free(config->redirect_to);
+	confcheck_free_words(config->allow);
 	confcheck_free_words(config->alert_command);
 	memset(config, 0, sizeof *config);
 }

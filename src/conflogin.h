@@ -7,8 +7,12 @@
 #include "config.h"
 #include "confparse.h"
 
-/* Fills in the login at HOST. Returns 0, or -1 with the fault reported. */
+/*
+ * Fills in the login at HOST, once kind and tls are there. Returns 0, or -1 with the fault
+ * reported; conflogin_free frees it in either case, and clears its secrets in memory.
+ */
 int conflogin_fill(
     const struct confparse_section *section, struct relay_config *relay, const char *host);
+void conflogin_free(struct relay_config *relay);
 
 #endif

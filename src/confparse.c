@@ -31,15 +31,27 @@
 /* Numbers are read as strings: to libconfuse 010 is eight. */
 static const cfg_opt_t RELAY_OPTIONS[] = {
     CFG_STR("url", NULL, CFGF_NONE),
+    CFG_STR("weight", "1", CFGF_NONE),
     CFG_STR("tls", "required", CFGF_NONE),
     CFG_STR("tls_min_version", "1.2", CFGF_NONE),
     CFG_STR("helo", NULL, CFGF_NONE),
     CFG_STR("user", NULL, CFGF_NONE),
     CFG_STR("password_file", NULL, CFGF_NONE),
+    CFG_STR_LIST("password_command", NULL, CFGF_NODEFAULT),
+    CFG_STR("auth", "password", CFGF_NONE),
+    CFG_STR_LIST("token_command", NULL, CFGF_NODEFAULT),
+    CFG_STR("session_token_file", NULL, CFGF_NONE),
+    CFG_STR("region", NULL, CFGF_NONE),
+    CFG_STR_LIST("arguments", NULL, CFGF_NODEFAULT),
     CFG_STR("ca_file", NULL, CFGF_NONE),
     CFG_STR("cert_file", NULL, CFGF_NONE),
     CFG_STR("key_file", NULL, CFGF_NONE),
     CFG_STR("connections", "4", CFGF_NONE),
+    CFG_STR("messages_per_connection", "0", CFGF_NONE),
+    CFG_STR("recipients_per_message", "0", CFGF_NONE),
+    CFG_STR("message_size", NULL, CFGF_NONE),
+    CFG_STR("rate", NULL, CFGF_NONE),
+    CFG_STR("quota", NULL, CFGF_NONE),
     CFG_STR("chunking", "auto", CFGF_NONE),
     CFG_STR("pipeline", "20", CFGF_NONE),
     CFG_STR("timeout_connect", "30s", CFGF_NONE),
@@ -48,6 +60,18 @@ static const cfg_opt_t RELAY_OPTIONS[] = {
     CFG_STR("timeout_data", "2m", CFGF_NONE),
     CFG_STR("timeout_block", "3m", CFGF_NONE),
     CFG_STR("timeout_dot", "10m", CFGF_NONE),
+    {.name = MESSAGE_OPTION, .type = CFGT_PTR},
+    CFG_END(),
+};
+
+static const cfg_opt_t ROUTE_OPTIONS[] = {
+    CFG_STR_LIST("sender", NULL, CFGF_NODEFAULT),
+    CFG_STR_LIST("from", NULL, CFGF_NODEFAULT),
+    CFG_STR_LIST("recipient", NULL, CFGF_NODEFAULT),
+    CFG_STR_LIST("header", NULL, CFGF_NODEFAULT),
+    CFG_STR("larger_than", NULL, CFGF_NONE),
+    CFG_STR("smaller_than", NULL, CFGF_NONE),
+    CFG_STR_LIST("relays", NULL, CFGF_NODEFAULT),
     {.name = MESSAGE_OPTION, .type = CFGT_PTR},
     CFG_END(),
 };
@@ -66,7 +90,10 @@ static const cfg_opt_t TOP_OPTIONS[] = {
     CFG_STR("delay_warning", NULL, CFGF_NONE),
     CFG_STR("metrics_file", NULL, CFGF_NONE),
     CFG_STR_LIST("alert_command", NULL, CFGF_NODEFAULT),
+    CFG_STR("redirect_to", NULL, CFGF_NONE),
+    CFG_STR_LIST("allow_recipients", NULL, CFGF_NODEFAULT),
     SECTION("relay"),
+    SECTION("route"),
     {.name = MESSAGE_OPTION, .type = CFGT_PTR},
     CFG_END(),
 };
@@ -78,13 +105,17 @@ static const struct {
 	size_t most; /* such sections */
 } kinds[CONFPARSE_KINDS] = {
     [CONFPARSE_RELAY] = {"relay", RELAY_OPTIONS, sizeof RELAY_OPTIONS, CONFIG_RELAYS_MAX},
+    [CONFPARSE_ROUTE] = {"route", ROUTE_OPTIONS, sizeof ROUTE_OPTIONS, CONFIG_ROUTES_MAX},
 };
 
 /* What leads to a secret; ends with NULL. */
-static const char *const SECRETS[] = {"password_file", NULL};
+static const char *const SECRETS[] = {
+    "password_file", "password_command", "token_command", "session_token_file", NULL};
 
 _Static_assert(CONFIG_RELAYS_MAX <= CONFPARSE_SECTIONS_MAX, "lines for each relay");
+_Static_assert(CONFIG_ROUTES_MAX <= CONFPARSE_SECTIONS_MAX, "lines for each route");
 _Static_assert(COUNT(RELAY_OPTIONS) <= CONFPARSE_OPTIONS_MAX, "a line for each option");
+_Static_assert(COUNT(ROUTE_OPTIONS) <= CONFPARSE_OPTIONS_MAX, "a line for each option");
 _Static_assert(COUNT(TOP_OPTIONS) <= CONFPARSE_OPTIONS_MAX, "a line for each option");
 
 /* The first error of libconfuse. */
@@ -380,13 +411,24 @@ static cfg_t *run_libconfuse(const struct confparse *parse, const char *text)
 	return NULL;
 }
 
-/* Where option NAME of a section stands, or the section itself when it has none. */
-unsigned confparse_line(const struct confparse_section *section, const char *name)
+/* Where option NAME of a section stands, or 0. */
+static unsigned line_of(const struct confparse_section *section, const char *name)
 {
 	int i = find_option(section->cfg->opts, name, strlen(name));
-	unsigned line = i < 0 ? 0 : section->lines->option[i];
+
+	return i < 0 ? 0 : section->lines->option[i];
+}
+
+unsigned confparse_line(const struct confparse_section *section, const char *name)
+{
+	unsigned line = line_of(section, name);
 
 	return line ? line : section->lines->self;
+}
+
+bool confparse_is_set(const struct confparse_section *section, const char *name)
+{
+	return line_of(section, name) != 0;
 }
 
 int confparse_load(
@@ -426,6 +468,25 @@ struct confparse_section confparse_nth(
 {
 	return (struct confparse_section){parse,
 	    cfg_getnsec(parse->cfg, kinds[kind].name, (unsigned)i), &parse->section[kind][i]};
+}
+
+const char *confparse_nearest(
+    const struct confparse *parse, enum confparse_kind kind, const char *name)
+{
+	const char *best = NULL;
+	unsigned least = 3;
+	size_t i, len = strlen(name);
+
+	for (i = 0; i < parse->count[kind]; i++) {
+		const char *title = cfg_title(confparse_nth(parse, kind, i).cfg);
+		unsigned distance = confvalue_distance(title, strlen(title), name, len);
+
+		if (distance < least && distance < len) {
+			least = distance;
+			best = title;
+		}
+	}
+	return best;
 }
 
 bool confparse_is_spared(const struct confparse *parse, const char *name)

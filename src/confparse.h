@@ -13,10 +13,10 @@
 #include "config.h"
 #include "error.h"
 
-#define CONFPARSE_OPTIONS_MAX  20
+#define CONFPARSE_OPTIONS_MAX  40
 #define CONFPARSE_SECTIONS_MAX 64 /* of each kind */
 
-enum confparse_kind { CONFPARSE_RELAY, CONFPARSE_KINDS };
+enum confparse_kind { CONFPARSE_RELAY, CONFPARSE_ROUTE, CONFPARSE_KINDS };
 
 /* Where a section and its options stand; 0 for an option that the file does not set. */
 struct confparse_lines {
@@ -57,11 +57,18 @@ struct confparse_section confparse_top(const struct confparse *parse);
 struct confparse_section confparse_nth(
     const struct confparse *parse, enum confparse_kind kind, size_t i);
 
+/* The name of that section of KIND which is likely meant by a wrong NAME, or NULL. */
+const char *confparse_nearest(
+    const struct confparse *parse, enum confparse_kind kind, const char *name);
+
 /* Whether option NAME leads to a secret that is not read: the variables in it may be unset. */
 bool confparse_is_spared(const struct confparse *parse, const char *name);
 
 /* Where option NAME of a section stands, or the section itself when the file does not set it. */
 unsigned confparse_line(const struct confparse_section *section, const char *name);
+
+/* Whether the file sets option NAME. */
+bool confparse_is_set(const struct confparse_section *section, const char *name);
 
 /* Reports a fault in line LINE, or in the file as a whole when it is 0. Returns -1. */
 int confparse_fail(const struct confparse *parse, unsigned line, const char *format, ...)

@@ -1,11 +1,8 @@
 #include "confvalue.h"
 
 #include <arpa/inet.h>
-#include <stdint.h>
 #include <string.h>
 #include <strings.h>
-
-#include "units.h"
 
 #define LABEL_MAX 63 /* bytes between two dots, RFC 1035 section 2.3.4 */
 #define WORD_MAX  40 /* bytes that confvalue_distance compares */
@@ -25,8 +22,7 @@ static bool all_in(const char *text, size_t len, const char *more)
 	return true;
 }
 
-/* Labels with a dot between each two, of letters, digits and the bytes in MORE. */
-static bool is_domain(const char *text, const char *more)
+bool confvalue_is_domain(const char *text, const char *more)
 {
 	const char *label = text;
 
@@ -52,65 +48,17 @@ static bool is_address(int family, const char *text)
 	return inet_pton(family, text, &address) == 1;
 }
 
-/* Copies LEN bytes to the host of URL. */
-static const char *set_host(struct confvalue_url *url, const char *text, size_t len)
+const char *confvalue_pattern(const char *text)
 {
-	if (len == 0)
-		return "has no host name behind its //";
-	if (len > CONFVALUE_HOST_MAX)
-		return "has a host name that is too long";
-	memcpy(url->host, text, len);
-	url->host[len] = '\0';
-	return NULL;
-}
+	const char *at = strrchr(text, '@');
 
-/* Reads the host, which is REST up to a colon or a bracket; REST goes behind it. */
-static const char *scan_host(struct confvalue_url *url, const char **rest)
-{
-	const char *text = *rest, *fault;
-	size_t len;
-
-	if (*text != '[') {
-		len = strcspn(text, ":");
-		*rest += len;
-		fault = set_host(url, text, len);
-		if (fault || is_domain(url->host, "-_"))
-			return fault;
-		return "has a host that is neither a name (in ASCII: xn-- for others) nor an "
-		       "address (IPv6 in [brackets])";
-	}
-	len = strcspn(text, "]");
-	if (!text[len])
-		return "has a '[' without its ']'";
-	*rest += len + 1;
-	fault = set_host(url, text + 1, len - 1);
-	if (fault || is_address(AF_INET6, url->host))
-		return fault;
-	return "has no IPv6 address in its brackets";
-}
-
-const char *confvalue_url(const char *text, struct confvalue_url *url)
-{
-	static const char SMTP[] = "smtp://", SMTPS[] = "smtps://";
-	const char *rest, *fault;
-	int64_t port;
-
-	memset(url, 0, sizeof *url);
-	url->smtps = strncmp(text, SMTPS, strlen(SMTPS)) == 0;
-	if (!url->smtps && strncmp(text, SMTP, strlen(SMTP)) != 0)
-		return "must start with smtp:// or smtps://";
-	rest = text + strlen(url->smtps ? SMTPS : SMTP);
-	if (strchr(rest, '@'))
-		return "must not hold a user or a password; use the options user and "
-		       "password_file";
-	if (strpbrk(rest, "/?#"))
-		return "must end behind its host and port";
-	fault = scan_host(url, &rest);
-	if (fault || !*rest)
-		return fault;
-	if (*rest != ':' || !units_number(rest + 1, UINT16_MAX, &port) || port == 0)
-		return "must end with a port from 1 to 65535, or with its host";
-	url->port = (unsigned)port;
+	if (strpbrk(text, "<> ,"))
+		return "must be a pattern such as \"*@example.com\", without blanks, commas, \"<\" "
+		       "and \">\"";
+	if (at == text)
+		return "has nothing before its \"@\"; write the domain alone, or * before it";
+	if (at && !at[1])
+		return "has nothing behind its \"@\"";
 	return NULL;
 }
 
@@ -152,7 +100,7 @@ static bool is_literal(const char *text)
 
 const char *confvalue_helo(const char *text)
 {
-	if (is_literal(text) || is_domain(text, "-"))
+	if (is_literal(text) || confvalue_is_domain(text, "-"))
 		return NULL;
 	return "must be a host name such as mail.example.com, or an address such as [192.0.2.1]";
 }

@@ -53,13 +53,41 @@ static bool scaled(
 	return true;
 }
 
+static const int time_scales[] = {1, 60, 60 * 60, 24 * 60 * 60};
+
 bool units_duration(const char *text, int64_t *seconds)
 {
-	static const int scales[] = {1, 60, 60 * 60, 24 * 60 * 60};
-
 	if (strcmp(text, "0") == 0) {
 		*seconds = 0;
 		return true;
 	}
-	return scaled(text, "smhd", scales, UNITS_DURATION_MAX, seconds);
+	return scaled(text, "smhd", time_scales, UNITS_DURATION_MAX, seconds);
+}
+
+bool units_size(const char *text, uint64_t *bytes)
+{
+	static const int scales[] = {1 << 10, 1 << 20, 1 << 30};
+	int64_t value;
+
+	if (!units_number(text, (int64_t)UNITS_SIZE_MAX, &value) &&
+	    !scaled(text, "KMG", scales, (int64_t)UNITS_SIZE_MAX, &value))
+		return false;
+	*bytes = (uint64_t)value;
+	return true;
+}
+
+bool units_rate(const char *text, int64_t max, int64_t *number, int64_t *seconds)
+{
+	static const char letters[] = "smhd";
+	const char *rest, *letter;
+	int64_t value;
+
+	if (!digits(text, max, &value, &rest) || rest[0] != '/' || !rest[1] || rest[2])
+		return false;
+	letter = strchr(letters, rest[1]);
+	if (!letter)
+		return false;
+	*number = value;
+	*seconds = time_scales[letter - letters];
+	return true;
 }

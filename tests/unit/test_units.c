@@ -92,6 +92,56 @@ static void test_duration_syntax(void **state)
 		refuses(units_duration, wrong[i]);
 }
 
+static void test_size(void **state)
+{
+	static const char *const wrong[] = {
+	    "", "K", "010", "-1", "1k", "1KB", "1 K", "1.5M", "1T", "1048577G", "1125899906842625"};
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} right[] = {{"0", 0}, {"1", 1}, {"512", 512}, {"64K", 65536}, {"25M", 26214400},
+	    {"1G", 1073741824}, {"1048576G", UNITS_SIZE_MAX}, {"1125899906842624", UNITS_SIZE_MAX}};
+	uint64_t bytes;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof right / sizeof right[0]; i++) {
+		bytes = 77;
+		assert_true(units_size(right[i].text, &bytes));
+		assert_int_equal(bytes, right[i].bytes);
+	}
+	bytes = 77;
+	for (i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+		if (units_size(wrong[i], &bytes) || bytes != 77)
+			fail_msg("\"%s\" was read as %llu", wrong[i], (unsigned long long)bytes);
+}
+
+static void rate_is(const char *text, int64_t number, int64_t seconds)
+{
+	int64_t got_number = -1, got_seconds = -1;
+
+	assert_true(units_rate(text, 1000, &got_number, &got_seconds));
+	assert_int_equal(got_number, number);
+	assert_int_equal(got_seconds, seconds);
+}
+
+static void test_rate(void **state)
+{
+	static const char *const wrong[] = {"", "14", "/s", "14/", "14/ss", "14/w", "14s", "14 /s",
+	    "014/s", "-1/s", "1001/s", "10/10s", "1.5/s", "14/s "};
+	int64_t number = -1, seconds = -1;
+	size_t i;
+
+	(void)state;
+	rate_is("14/s", 14, 1);
+	rate_is("200/m", 200, 60);
+	rate_is("1000/h", 1000, 3600);
+	rate_is("0/d", 0, 86400);
+	for (i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+		if (units_rate(wrong[i], 1000, &number, &seconds) || number != -1 || seconds != -1)
+			fail_msg("\"%s\" was accepted", wrong[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -99,6 +149,8 @@ int main(void)
 	    cmocka_unit_test(test_number_syntax),
 	    cmocka_unit_test(test_duration),
 	    cmocka_unit_test(test_duration_syntax),
+	    cmocka_unit_test(test_size),
+	    cmocka_unit_test(test_rate),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
