@@ -101,7 +101,7 @@ struct route_ranks {
 	size_t count;
 };
 
-struct route_header {
+struct route_header_pattern {
 	char *name;
 	char *pattern; /* of its value */
 };
@@ -112,7 +112,7 @@ struct route_config {
 	char **sender; /* "<>": the null sender */
 	char **from;
 	char **recipient;
-	struct route_header *header; /* one of them is enough */
+	struct route_header_pattern *header; /* one of them is enough */
 	size_t header_count;
 	uint64_t larger_than;  /* bytes of the file; 0 asks nothing */
 	uint64_t smaller_than; /* 0 asks nothing */

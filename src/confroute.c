@@ -136,7 +136,7 @@ static size_t field_name_len(const char *text)
 
 /* Makes a condition of "NAME: PATTERN". */
 static int take_header(
-    const struct confparse_section *section, unsigned i, struct route_header *header)
+    const struct confparse_section *section, unsigned i, struct route_header_pattern *header)
 {
 	const char *text = cfg_getnstr(section->cfg, "header", i);
 	const size_t len = field_name_len(text);
