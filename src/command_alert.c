@@ -90,7 +90,7 @@ static void log_alert(struct log *log, const struct look *look)
 	log_flush(log);
 }
 
-static void log_end_of(struct log *log, const char *command, const struct launch_end *end)
+static void log_end_of(struct log *log, const char *command, const struct child_end *end)
 {
 	log_begin(log, end->status == 0 ? LOG_LEVEL_NOTICE : LOG_LEVEL_ERROR, "alert-command");
 	log_text(log, "command", command);
@@ -107,10 +107,10 @@ static void log_end_of(struct log *log, const char *command, const struct launch
 /* The config's command, with the sentence as its last word. The exit status. */
 static int call_somebody(struct log *log, struct look *look)
 {
-	static const struct launch_limits limits = {RUN_MS, GRACE_MS};
+	static const struct child_limits limits = {RUN_MS, GRACE_MS};
 	char *argv[CONFIG_WORDS_MAX + 2] = {NULL};
 	char *const *words = look->config.alert_command;
-	struct launch_end end;
+	struct child_end end;
 
 	if (words == NULL)
 		return EX_OK;

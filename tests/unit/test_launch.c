@@ -12,11 +12,11 @@
 
 #include "launch.h"
 
-static const struct launch_limits LONG = {20000, 5000};
-static const struct launch_limits SHORT = {200, 200};
+static const struct child_limits LONG = {20000, 5000};
+static const struct child_limits SHORT = {200, 200};
 
-static int launch(const char *script, const char *word, const struct launch_limits *limits,
-    struct launch_end *end)
+static int launch(
+    const char *script, const char *word, const struct child_limits *limits, struct child_end *end)
 {
 	char *argv[] = {(char *)(uintptr_t) "/bin/sh", (char *)(uintptr_t) "-c",
 	    (char *)(uintptr_t)script, (char *)(uintptr_t)word, NULL};
@@ -29,7 +29,7 @@ static int launch(const char *script, const char *word, const struct launch_limi
 
 static void it_has_its_words_and_its_environment(void **state)
 {
-	struct launch_end end;
+	struct child_end end;
 
 	(void)state;
 	assert_int_equal(
@@ -43,7 +43,7 @@ static void it_has_its_words_and_its_environment(void **state)
 
 static void its_status_is_told(void **state)
 {
-	struct launch_end end;
+	struct child_end end;
 
 	(void)state;
 	assert_int_equal(launch("exit 7", "x", &LONG, &end), 0);
@@ -56,7 +56,7 @@ static void its_status_is_told(void **state)
 
 static void it_has_nothing_to_read(void **state)
 {
-	struct launch_end end;
+	struct child_end end;
 
 	(void)state;
 	assert_int_equal(launch("! read line", "x", &LONG, &end), 0);
@@ -66,7 +66,7 @@ static void it_has_nothing_to_read(void **state)
 /* But for two that the C library keeps for itself, 32 and 33. */
 static void signals_are_as_usual(void **state)
 {
-	struct launch_end end;
+	struct child_end end;
 
 	(void)state;
 	/* A shell has background jobs ignore these two. */
@@ -84,7 +84,7 @@ static void signals_are_as_usual(void **state)
 
 static void what_takes_too_long_is_ended(void **state)
 {
-	struct launch_end end;
+	struct child_end end;
 
 	(void)state;
 	assert_int_equal(launch("sleep 20", "x", &SHORT, &end), 0);
@@ -95,7 +95,7 @@ static void what_takes_too_long_is_ended(void **state)
 
 static void what_ignores_that_is_killed(void **state)
 {
-	struct launch_end end;
+	struct child_end end;
 
 	(void)state;
 	assert_int_equal(
@@ -108,7 +108,7 @@ static void what_ignores_that_is_killed(void **state)
 /* The child would leave the file behind. */
 static void its_children_end_with_it(void **state)
 {
-	struct launch_end end;
+	struct child_end end;
 	char folder[] = "/tmp/maildrain-launch-XXXXXX";
 	char path[64];
 
@@ -126,7 +126,7 @@ static void what_is_not_there_is_said(void **state)
 {
 	char *argv[] = {(char *)(uintptr_t) "/nowhere/page", NULL};
 	char *envp[] = {NULL};
-	struct launch_end end;
+	struct child_end end;
 	struct error err;
 
 	(void)state;
