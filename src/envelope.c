@@ -33,8 +33,6 @@ static bool recipients_grow(struct envelope *envelope)
 	const size_t room = envelope->room == 0 ? 8 : envelope->room * 4;
 	struct recipient *more;
 
-	if (envelope->count >= ENVELOPE_RECIPIENTS_MAX)
-		return false;
 	if (envelope->count < envelope->room)
 		return true;
 	more = arena_alloc(&envelope->arena, room * sizeof *more);
@@ -74,7 +72,7 @@ static void read_status(const char *reply, char *status, size_t size)
 		(void)snprintf(status, size, "%.*s", (int)len, second + 1);
 }
 
-static bool recipient_add(struct envelope *envelope, enum recipient_state state,
+static bool recipient_put(struct envelope *envelope, enum recipient_state state,
     const char *address, size_t len, const char *reply, size_t reply_len)
 {
 	struct recipient recipient = {
@@ -89,6 +87,14 @@ static bool recipient_add(struct envelope *envelope, enum recipient_state state,
 		read_status(recipient.reply, recipient.status, sizeof recipient.status);
 	envelope->recipient[envelope->count++] = recipient;
 	return true;
+}
+
+/* The same for one that a message may have too many of. */
+static bool recipient_add(struct envelope *envelope, enum recipient_state state,
+    const char *address, size_t len, const char *reply, size_t reply_len)
+{
+	return envelope->count < ENVELOPE_RECIPIENTS_MAX &&
+	       recipient_put(envelope, state, address, len, reply, reply_len);
 }
 
 static int fault_set(struct envelope_fault *fault, const char *status, const char *text)
@@ -426,6 +432,42 @@ void envelope_result(struct envelope *envelope, struct recipient *recipient,
 	recipient->tried = true;
 	recipient->reply = copy != NULL ? copy : "";
 	(void)snprintf(recipient->status, sizeof recipient->status, "%s", status);
+}
+
+bool envelope_redirect(struct envelope *envelope, const char *address)
+{
+	const size_t count = envelope->count;
+
+	if (!recipient_put(envelope, RECIPIENT_TODO, address, strlen(address), "", 0))
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		struct recipient *recipient = &envelope->recipient[i];
+
+		recipient->redirected = recipient->state == RECIPIENT_TODO;
+		if (recipient->redirected)
+			recipient->state = RECIPIENT_LATER;
+	}
+	envelope->redirected = envelope->recipient[count].address;
+	return true;
+}
+
+void envelope_restore(struct envelope *envelope)
+{
+	const struct recipient *last = &envelope->recipient[envelope->count - 1];
+
+	for (size_t i = 0; i + 1 < envelope->count; i++) {
+		struct recipient *recipient = &envelope->recipient[i];
+
+		if (!recipient->redirected)
+			continue;
+		recipient->redirected = false;
+		recipient->state = last->state;
+		recipient->reply = last->reply;
+		recipient->tried = last->tried;
+		recipient->asked = last->asked;
+		memcpy(recipient->status, last->status, sizeof recipient->status);
+	}
+	envelope->count--;
 }
 
 void envelope_free(struct envelope *envelope)

@@ -30,6 +30,8 @@ struct recipient {
 	enum recipient_state state;
 	char status[12];   /* RFC 3463, of this attempt or the one that failed; or "" */
 	const char *reply; /* the server's words, or our own; "" when there are none */
+	bool held;	   /* may not be served for now; its state is RECIPIENT_LATER */
+	bool redirected;   /* the last recipient stands in for it; likewise */
 	bool tried;	   /* this attempt gave it a result */
 	bool asked;	   /* its RCPT has been sent in this attempt */
 };
@@ -39,10 +41,11 @@ struct envelope {
 	struct recipient *recipient;
 	size_t count;
 	size_t room;
-	const char *relay;  /* the relay that the block asks for, or NULL */
-	size_t block_len;   /* bytes of the block; 0 without one */
-	bool has_from;	    /* the block names a sender, or the header does */
-	struct arena arena; /* owns the texts and the recipients */
+	const char *redirected; /* where what is sent went instead, or NULL */
+	const char *relay;	/* the relay that the block asks for, or NULL */
+	size_t block_len;	/* bytes of the block; 0 without one */
+	bool has_from;		/* the block names a sender, or the header does */
+	struct arena arena;	/* owns the texts and the recipients */
 };
 
 /* What is wrong with a message as a whole: status and words, for a person. */
@@ -100,6 +103,15 @@ size_t envelope_count(const struct envelope *envelope, enum recipient_state stat
  * that is full). */
 void envelope_result(struct envelope *envelope, struct recipient *recipient,
     enum recipient_state state, const char *status, const char *reply);
+
+/*
+ * All that is to be served goes to ADDRESS instead: as the last recipient it stands in for those
+ * that were, which are passed over meanwhile. False without memory, and nothing is changed.
+ */
+bool envelope_redirect(struct envelope *envelope, const char *address);
+
+/* Takes that one away; what came of it has come of each for which it stood. */
+void envelope_restore(struct envelope *envelope);
 
 void envelope_free(struct envelope *envelope);
 

@@ -297,6 +297,25 @@ ssize_t message_read(struct message *message, char *out, size_t size)
 	return (ssize_t)made;
 }
 
+int message_prefix(struct message *message, const char *text, size_t len)
+{
+	const size_t left = message->buf_len - message->buf_pos;
+	struct body body = {0};
+	char *buf = malloc(len + left + 1);
+
+	if (buf == NULL)
+		return -1;
+	memcpy(buf, text, len);
+	memcpy(buf + len, message->buf + message->buf_pos, left);
+	free(message->buf);
+	message->buf = buf;
+	message->buf_pos = 0;
+	message->buf_len = len + left;
+	message->buf_room = len + left + 1;
+	body_measure(&body, text, len, &message->size);
+	return 0;
+}
+
 int message_reopen(struct message *message, int dirfd)
 {
 	struct stat st;

@@ -102,6 +102,12 @@ void message_close(struct message *message);
  */
 ssize_t message_read(struct message *message, char *out, size_t size);
 
+/*
+ * Puts TEXT[0..LEN), whole lines in ASCII, in front of the header of what goes out, which has been
+ * loaded and not been read yet; the file stays as it is. 0, or -1 without memory.
+ */
+int message_prefix(struct message *message, const char *text, size_t len);
+
 /* Gives each recipient that still waits for a result this one. */
 void message_settle(
     struct message *message, enum recipient_state state, const char *status, const char *text);

@@ -44,6 +44,8 @@ static void log_recipient(struct record *record, const struct message *message,
 	log_begin(log, level_of[recipient->state], event_of[recipient->state]);
 	log_text_n(log, "id", entry->name, entry->unique_len);
 	log_text(log, "to", recipient->address);
+	if (message->envelope.redirected != NULL)
+		log_text(log, "redirected", message->envelope.redirected);
 	log_text(log, "relay", relay);
 	log_number(log, "attempt", (int64_t)entry->attempts);
 	log_tenths(log, "delay", delay_tenths(entry));

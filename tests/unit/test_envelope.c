@@ -393,6 +393,66 @@ static void an_object_may_be_used_again(void **state)
 	envelope_free(&envelope);
 }
 
+#define TWO_LEFT                                                                                   \
+	"X-Maildrain-From: <a@x>\nX-Maildrain-Done: <b@x> 250 Ok\nX-Maildrain-To: <c@x>\n"         \
+	"X-Maildrain-To: <d@x>\nX-Maildrain-Failed: <e@x> 550 5.1.1 No\nA: b\n\n"
+
+static void one_stands_in_for_those_to_be_served(void **state)
+{
+	struct envelope envelope = {0};
+	struct envelope_fault fault;
+
+	(void)state;
+	assert_int_equal(parse(&envelope, TWO_LEFT, &fault), 0);
+	envelope.recipient[2].state = RECIPIENT_LATER;
+	/* Also where it is one of them. */
+	assert_true(envelope_redirect(&envelope, "c@x"));
+	assert_string_equal(envelope.redirected, "c@x");
+	assert_int_equal(envelope.count, 5);
+	assert_int_equal(envelope_count(&envelope, RECIPIENT_TODO), 1);
+	expect(&envelope, 1, RECIPIENT_LATER, "c@x", "");
+	expect(&envelope, 4, RECIPIENT_TODO, "c@x", "");
+	envelope.recipient[4].asked = true;
+	envelope_result(&envelope, &envelope.recipient[4], RECIPIENT_DEFERRED, "4.3.0", "451 No");
+	envelope_restore(&envelope);
+	assert_int_equal(envelope.count, 4);
+	expect(&envelope, 0, RECIPIENT_DONE, "b@x", "250 Ok");
+	expect(&envelope, 1, RECIPIENT_DEFERRED, "c@x", "451 No");
+	assert_string_equal(envelope.recipient[1].status, "4.3.0");
+	assert_true(envelope.recipient[1].tried);
+	assert_true(envelope.recipient[1].asked);
+	expect(&envelope, 2, RECIPIENT_LATER, "d@x", "");
+	assert_false(envelope.recipient[2].tried);
+	expect(&envelope, 3, RECIPIENT_FAILED, "e@x", "550 5.1.1 No");
+	assert_false(envelope.recipient[3].tried);
+	/* The next time it is for the other. */
+	envelope.recipient[2].state = RECIPIENT_TODO;
+	assert_true(envelope_redirect(&envelope, "f@x"));
+	envelope_restore(&envelope);
+	expect(&envelope, 1, RECIPIENT_DEFERRED, "c@x", "451 No");
+	expect(&envelope, 2, RECIPIENT_TODO, "d@x", "");
+	envelope_free(&envelope);
+}
+
+static void it_may_be_one_more_than_there_may_be(void **state)
+{
+	struct envelope envelope = {0};
+	char address[32];
+
+	(void)state;
+	assert_true(envelope_begin(&envelope, "a@x"));
+	for (int i = 0; i < ENVELOPE_RECIPIENTS_MAX; i++) {
+		const int len = snprintf(address, sizeof address, "%d@x", i);
+
+		assert_true(envelope_add(&envelope, address, (size_t)len));
+	}
+	assert_false(envelope_add(&envelope, "more@x", 6));
+	assert_true(envelope_redirect(&envelope, "d@x"));
+	envelope_restore(&envelope);
+	assert_int_equal(envelope_count(&envelope, RECIPIENT_TODO), ENVELOPE_RECIPIENTS_MAX);
+	envelope_free(&envelope);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -409,6 +469,8 @@ int main(void)
 	    cmocka_unit_test(long_texts_fit_their_lines),
 	    cmocka_unit_test(bcc_is_dropped),
 	    cmocka_unit_test(an_object_may_be_used_again),
+	    cmocka_unit_test(one_stands_in_for_those_to_be_served),
+	    cmocka_unit_test(it_may_be_one_more_than_there_may_be),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

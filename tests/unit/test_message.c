@@ -389,6 +389,35 @@ static void kept_open_where_it_could_not_be_opened_again(void **state)
 	assert_true(folder->message.fd != -1);
 }
 
+static void what_is_put_in_front_is_sent_and_counted(void **state)
+{
+	struct folder *folder = *state;
+	static const char expected[] = "X: 1\r\nY: 2\r\nA: b\r\n\r\ntext\r\n";
+	char wire[256];
+
+	for (size_t size = 6; size < 40; size++) {
+		load_text(folder, BLOCK "Bcc: x@x\nA: b\n\ntext\n");
+		assert_int_equal(message_prefix(&folder->message, "X: 1\nY: 2\n", 10), 0);
+		assert_int_equal(folder->message.size.wire, strlen(expected));
+		assert_int_equal(read_all(&folder->message, wire, size), strlen(expected));
+		assert_memory_equal(wire, expected, strlen(expected));
+	}
+}
+
+static void what_is_put_in_front_is_not_in_the_file(void **state)
+{
+	struct folder *folder = *state;
+	const int fd = openat(folder->fd, "other", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	char text[256];
+
+	load_text(folder, BLOCK "A: b\n\ntext\n");
+	assert_int_equal(message_prefix(&folder->message, "X: 1\n", 5), 0);
+	assert_int_equal(message_write(&folder->message, fd), 0);
+	assert_int_equal(io_pread(fd, text, sizeof text, 0), strlen(BLOCK "A: b\n\ntext\n"));
+	assert_memory_equal(text, BLOCK "A: b\n\ntext\n", strlen(BLOCK "A: b\n\ntext\n"));
+	assert_int_equal(close(fd), 0);
+}
+
 int main(void)
 {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
@@ -406,6 +435,8 @@ int main(void)
 	    IN_FOLDER(never_all_octets_of_another_text),
 	    IN_FOLDER(opened_again_only_as_the_same),
 	    IN_FOLDER(kept_open_where_it_could_not_be_opened_again),
+	    IN_FOLDER(what_is_put_in_front_is_sent_and_counted),
+	    IN_FOLDER(what_is_put_in_front_is_not_in_the_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
