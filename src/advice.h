@@ -12,7 +12,8 @@ struct advice_case {
 	long certificate; /* CURLINFO_SSL_VERIFYRESULT */
 	bool connected;	  /* TCP was there, and TLS with smtps */
 	bool smtps;	  /* TLS from the first byte */
-	bool refused;	  /* the server has not taken user and password */
+	bool refused;	  /* the server has not taken the login */
+	bool token;	  /* which was by a token, not a password */
 	bool offers_auth;
 };
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "advice.h"
+#include "challenge.h"
 #include "clock.h"
 #include "secret.h"
 
@@ -13,18 +14,35 @@
 #define OPENING_WAITS 8
 #define GRACE_MS      500 /* libcurl watches the same times, and knows better words */
 
+/* Copies as much of LINE[0..LEN) as OUT has room for, fit to be shown. */
+static void show(
+    const struct session *session, const char *line, size_t len, char *out, size_t size)
+{
+	const struct secret secret = {.user = session->credential->user,
+	    .password = session->credential->password,
+	    .token = session->credential->token};
+
+	secret_copy(line, len, &secret, out, size);
+	for (size_t i = 0; i < len && i + 1 < size; i++)
+		if (iscntrl((unsigned char)out[i]))
+			out[i] = '?';
+}
+
 /* Keeps one line of what the server says, without its end. */
 static void keep_line(struct session *session, const char *line, size_t len)
 {
+	char challenge[sizeof session->challenge];
+
 	while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
 		len--;
-	if (len >= sizeof session->why)
-		len = sizeof session->why - 1;
-	for (size_t i = 0; i < len; i++)
-		session->why[i] = iscntrl((unsigned char)line[i]) ? '?' : line[i];
-	session->why[len] = '\0';
-	if (session->relay->password != NULL)
-		secret_mask(session->why, session->relay->user, session->relay->password);
+	show(session, line, len, session->why, sizeof session->why);
+	/* To a token the only challenge is why it is not taken, RFC 7628 section 3.2.2. */
+	if (session->credential->token == NULL)
+		return;
+	challenge_text(line, len, challenge, sizeof challenge);
+	if (challenge[0] != '\0')
+		show(session, challenge, strlen(challenge), session->challenge,
+		    sizeof session->challenge);
 }
 
 /* Whether LINE ends a reply, RFC 5321 section 4.2.1. */
@@ -105,16 +123,37 @@ static CURLcode set_tls(CURL *easy, const struct relay_config *relay)
 	return code;
 }
 
-static CURLcode set_auth(CURL *easy, const struct relay_config *relay)
+/* Of what the server offers, only this one: libcurl would also send the token as a password. */
+static const char *login_options(enum relay_auth auth)
+{
+	return auth == RELAY_AUTH_OAUTHBEARER ? "AUTH=OAUTHBEARER" : "AUTH=XOAUTH2";
+}
+
+static CURLcode set_secret(
+    CURL *easy, const struct relay_config *relay, const struct credential *credential)
+{
+	CURLcode code;
+
+	if (credential->token == NULL)
+		return curl_easy_setopt(easy, CURLOPT_PASSWORD, credential->password);
+	code = curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, credential->token);
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_LOGIN_OPTIONS, login_options(relay->auth));
+	return code;
+}
+
+static CURLcode set_auth(
+    CURL *easy, const struct relay_config *relay, const struct credential *credential)
 {
 	CURLcode code = curl_easy_setopt(easy, CURLOPT_SASL_IR, 1L);
 
-	if (code == CURLE_OK && relay->user != NULL)
-		code = curl_easy_setopt(easy, CURLOPT_USERNAME, relay->user);
-	if (code == CURLE_OK && relay->password != NULL)
-		code = curl_easy_setopt(easy, CURLOPT_PASSWORD, relay->password);
-	/* Without TLS a password is for this host alone, and no proxy may get to see it. */
-	if (code == CURLE_OK && relay->password != NULL && relay->tls != RELAY_TLS_REQUIRED)
+	if (code != CURLE_OK || credential->user == NULL)
+		return code;
+	code = curl_easy_setopt(easy, CURLOPT_USERNAME, credential->user);
+	if (code == CURLE_OK)
+		code = set_secret(easy, relay, credential);
+	/* Without TLS a secret is for this host alone, and no proxy may get to see it. */
+	if (code == CURLE_OK && relay->tls != RELAY_TLS_REQUIRED)
 		code = curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
 	return code;
 }
@@ -182,7 +221,7 @@ static CURLcode set_options(struct session *session, const struct relay_config *
 	if (code == CURLE_OK)
 		code = set_tls(easy, relay);
 	if (code == CURLE_OK)
-		code = set_auth(easy, relay);
+		code = set_auth(easy, relay, session->credential);
 	if (code == CURLE_OK)
 		code = set_callbacks(session);
 	return code;
@@ -207,13 +246,14 @@ static bool make_buffers(struct session *session)
 }
 
 int session_open(struct session *session, CURLM *multi, const struct relay_config *relay,
-    size_t depth, int64_t now_ms)
+    const struct credential *credential, size_t depth, int64_t now_ms)
 {
 	CURLcode code;
 
 	*session = (struct session){
 	    .trace = session->trace, .out = session->out, .ring = session->ring, .depth = depth};
 	session->relay = relay;
+	session->credential = credential;
 	session->socket = CURL_SOCKET_BAD;
 	session->progress_ms = now_ms;
 	session->easy = curl_easy_init();
@@ -254,12 +294,24 @@ static const char *cause(const struct session *session, CURLcode result)
 	return session->error[0] != '\0' ? session->error : curl_easy_strerror(result);
 }
 
+/* What the server said last, in clear, into SAID. */
+static void quote(const struct session *session, char *said, size_t size)
+{
+	if (session->challenge[0] == '\0')
+		(void)snprintf(said, size, "%s", session->why);
+	else if (strncmp(session->why, "334", 3) == 0)
+		(void)snprintf(said, size, "334 %s", session->challenge);
+	else
+		(void)snprintf(
+		    said, size, "%.120s (before: %.110s)", session->why, session->challenge);
+}
+
 /* Puts together what libcurl says and what the server said last. */
 static void explain(struct session *session, const char *text)
 {
 	char said[sizeof session->why];
 
-	(void)snprintf(said, sizeof said, "%s", session->why);
+	quote(session, said, sizeof said);
 	if (said[0] == '\0')
 		(void)snprintf(session->why, sizeof session->why, "%s", text);
 	else
@@ -273,6 +325,7 @@ static const char *advise(const struct session *session, CURLcode result)
 	    .connected = session->connected,
 	    .smtps = is_smtps(session->relay),
 	    .refused = session->refused,
+	    .token = session->credential->token != NULL,
 	    .offers_auth = result != CURLE_OK};
 
 	if (curl_easy_getinfo(session->easy, CURLINFO_SSL_VERIFYRESULT, &what.certificate) !=
@@ -301,10 +354,10 @@ void session_opened(struct session *session, CURLcode result, int64_t now_ms)
 		return;
 	}
 	/* A server without AUTH lets libcurl go on without a login. */
-	if (session->relay->user != NULL && !session->authenticated) {
+	if (session->credential->user != NULL && !session->authenticated) {
 		session->refused = true;
 		session->advice = advise(session, result);
-		explain(session, "the relay has not taken user and password: it offers no AUTH");
+		explain(session, "the relay has not taken the login: it offers no AUTH");
 		return;
 	}
 	session->state = SESSION_OPEN;

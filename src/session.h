@@ -14,6 +14,7 @@
 #include <stddef.h>
 
 #include "config.h"
+#include "credential.h"
 #include "smtp.h"
 
 #define SESSION_OUT_SIZE ((size_t)64 * 1024)
@@ -26,7 +27,8 @@ enum session_state {
 
 struct session {
 	enum session_state state;
-	const struct relay_config *relay; /* the caller's */
+	const struct relay_config *relay; /* the caller's, as the next */
+	const struct credential *credential;
 	CURL *easy;
 	curl_socket_t socket;
 	struct smtp smtp;
@@ -44,6 +46,7 @@ struct session {
 	int64_t progress_ms;	     /* when the wait of now began */
 	char error[CURL_ERROR_SIZE]; /* libcurl's words on why the opening failed */
 	char why[REPLY_TEXT_MAX];    /* the last reply while opening, then why it failed */
+	char challenge[256];	     /* why the relay does not take the token, or "" */
 	const char *advice;	     /* what a person can do about that, or NULL */
 	bool refused;		     /* the relay refused who we are */
 	FILE *trace;   /* verify: where to tell what the server says; NULL otherwise */
@@ -51,11 +54,11 @@ struct session {
 };
 
 /*
- * Starts the opening; DEPTH bounds the messages in flight by BDAT, 0: it is not used. 0, or -1 with
- * session->why.
+ * Starts the opening, with CREDENTIAL as it is now; DEPTH bounds the messages in flight by BDAT, 0:
+ * it is not used. 0, or -1 with session->why.
  */
 int session_open(struct session *session, CURLM *multi, const struct relay_config *relay,
-    size_t depth, int64_t now_ms);
+    const struct credential *credential, size_t depth, int64_t now_ms);
 
 /* To be called when libcurl has been at work: notes when the peer is there. */
 void session_watch(struct session *session, int64_t now_ms);

@@ -31,6 +31,7 @@ struct slot {
 
 struct transport {
 	const struct relay_config *relay;
+	const struct credential *credential;
 	struct multi multi;
 	struct slot *slot;
 	unsigned count;
@@ -112,8 +113,8 @@ static void open_slot(struct transport *transport, struct slot *slot, int64_t no
 {
 	const size_t depth = transport->no_chunking ? 0 : transport->depth;
 
-	if (session_open(&slot->session, transport->multi.curl, transport->relay, depth, now_ms) ==
-	    -1)
+	if (session_open(&slot->session, transport->multi.curl, transport->relay,
+		transport->credential, depth, now_ms) == -1)
 		give_up_opening(transport, slot);
 	if (transport->first_opened_ms == 0)
 		transport->first_opened_ms = now_ms;
@@ -212,7 +213,6 @@ static struct transport *smtp_open(
 {
 	struct transport *transport = NULL;
 
-	(void)credential;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
 		transport = calloc(1, sizeof *transport);
 	if (transport == NULL) {
@@ -220,6 +220,7 @@ static struct transport *smtp_open(
 		return NULL;
 	}
 	transport->relay = relay;
+	transport->credential = credential;
 	transport->count = relay->connections;
 	transport->depth = bounded_depth(relay);
 	transport->no_chunking = !relay->chunking;

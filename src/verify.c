@@ -6,6 +6,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "credential.h"
 #include "plain.h"
 #include "spool.h"
 #include "transport.h"
@@ -51,6 +52,18 @@ static int verify_spool(const char *path, int status)
 	return status;
 }
 
+static int probe(
+    const struct transport_kind *kind, const struct relay_config *relay, struct error *err)
+{
+	struct credential credential;
+	int result = credential_get(&credential, relay, err);
+
+	if (result == 0)
+		result = kind->probe(relay, &credential, stdout, err);
+	credential_free(&credential);
+	return result;
+}
+
 static int verify_relay(const struct relay_config *relay, int status)
 {
 	const struct transport_kind *kind;
@@ -58,7 +71,7 @@ static int verify_relay(const struct relay_config *relay, int status)
 
 	(void)printf("relay \"%s\" %s\n", relay->name, relay->url);
 	kind = transport_load(relay, &err);
-	if (kind == NULL || kind->probe(relay, NULL, stdout, &err) == -1)
+	if (kind == NULL || probe(kind, relay, &err) == -1)
 		return tell(status, &err, "\n");
 	(void)printf("  ok\n");
 	return status;

@@ -1,4 +1,4 @@
-/* secret: a user, a password, and lines of a server that repeats them. */
+/* secret: a user, a password that is a token as well, and lines of a server that repeats them. */
 #include "fuzz.h"
 #include "secret.h"
 
@@ -55,27 +55,78 @@ static char *plain(const char *user, const char *password)
 	return encoded;
 }
 
-static void check_line(const char *line, const char *user, const char *password)
+/* The digits of TOKEN alone, in base64 of COUNT bytes and then TOKEN. */
+static char *within(const char *token, size_t count)
 {
-	const size_t len = strlen(line);
-	bool *hidden = calloc(len + 1, sizeof *hidden);
-	char *shown = fuzz_string(line, len);
+	const size_t len = count + strlen(token);
+	const size_t from = (count * 8 + 5) / 6;
+	const size_t to = len * 8 / 6;
+	char *response = calloc(len + 1, 1);
+	char *encoded;
+
+	assert(response != NULL);
+	memset(response, 0xff, count);
+	memcpy(response + count, token, strlen(token));
+	encoded = base64(response, len);
+	free(response);
+	if (from >= to) {
+		*encoded = '\0';
+		return encoded;
+	}
+	memmove(encoded, encoded + from, to - from);
+	encoded[to - from] = '\0';
+	return encoded;
+}
+
+static void hide_password(const char *line, const char *user, const char *password, bool *hidden)
+{
 	char *login = base64(password, strlen(password));
 	char *response = plain(user, password);
 
-	assert(hidden != NULL);
-	if (len > CODE) {
-		hide(line + CODE, password, hidden + CODE);
-		hide(line + CODE, login, hidden + CODE);
-		hide(line + CODE, response, hidden + CODE);
-	}
-	secret_mask(shown, user, password);
-	assert(strlen(shown) == len);
-	for (size_t i = 0; i < len; i++)
-		assert(shown[i] == (hidden[i] ? '*' : line[i]));
+	hide(line, password, hidden);
+	hide(line, login, hidden);
+	hide(line, response, hidden);
 	free(response);
 	free(login);
+}
+
+static void hide_token(const char *line, const char *token, bool *hidden)
+{
+	hide(line, token, hidden);
+	for (size_t count = 0; count < 3; count++) {
+		char *digits = within(token, count);
+
+		hide(line, digits, hidden);
+		free(digits);
+	}
+}
+
+static void check_shown(
+    const char *line, const struct secret *secret, const bool *hidden, size_t size)
+{
+	const size_t len = strlen(line);
+	char *shown = malloc(size);
+
+	assert(shown != NULL);
+	secret_copy(line, len, secret, shown, size);
+	assert(strlen(shown) == (len < size ? len : size - 1));
+	for (size_t i = 0; shown[i] != '\0'; i++)
+		assert(shown[i] == (hidden[i] ? '*' : line[i]));
 	free(shown);
+}
+
+static void check_line(const char *line, const struct secret *secret)
+{
+	const size_t len = strlen(line);
+	bool *hidden = calloc(len + 1, sizeof *hidden);
+
+	assert(hidden != NULL);
+	if (len > CODE && secret->password != NULL)
+		hide_password(line + CODE, secret->user, secret->password, hidden + CODE);
+	if (len > CODE && secret->token != NULL)
+		hide_token(line + CODE, secret->token, hidden + CODE);
+	check_shown(line, secret, hidden, len + 1);
+	check_shown(line, secret, hidden, len / 2 + 1);
 	free(hidden);
 }
 
@@ -88,7 +139,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	do {
 		char *line = fuzz_line(&fuzz);
 
-		check_line(line, user, password);
+		check_line(line, &(struct secret){.user = user, .password = password});
+		check_line(line, &(struct secret){.user = user, .token = password});
 		free(line);
 	} while (fuzz.left > 0);
 	free(password);
