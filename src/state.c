@@ -5,7 +5,10 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "hash.h"
+
 #define WRITER	  'W' /* key of the process that wrote the record last */
+#define WRITERS	  999999999
 #define TRIES_MAX 100 /* so many others at one record, one after the other: something is wrong */
 
 struct search {
@@ -92,6 +95,14 @@ static void format(const struct state *state, char file[ENTRY_NAME_MAX + 1])
 			    ",%c=%" PRId64, 'A' + key, state->value[key]);
 }
 
+/* The process, as a number: two hosts may well have runs of one pid, in containers above all. */
+static int64_t writer(const struct spool *spool)
+{
+	const uint64_t hash = hash_bytes((uint64_t)spool->pid, spool->host, strlen(spool->host));
+
+	return (int64_t)(hash % WRITERS) + 1;
+}
+
 /*
  * In a shared spool no two runs write the same name, see spool_state_move. A record that says
  * nothing new keeps the name it has.
@@ -102,7 +113,7 @@ static void sign(const struct spool *spool, struct state *state)
 
 	format(state, same);
 	if (spool->shared && strcmp(state->file, same) != 0)
-		*state_value(state, WRITER) = spool->pid;
+		*state_value(state, WRITER) = writer(spool);
 }
 
 int state_update(

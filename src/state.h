@@ -7,8 +7,9 @@
  *
  * with keys A to Z in their order, those that are 0 left out. A change is one rename from the name
  * that was read, so of two runs that change one record at the same time one finds it gone, and
- * reads it again. In a shared spool W is the process that wrote it last, and no key for others.
- * Changes are not synced: a power cut may take back the last of them.
+ * reads it again. In a shared spool W is the process that wrote it last, as a number made of its
+ * host and pid, and no key for others. Changes are not synced: a power cut may take back the last
+ * of them.
  */
 #ifndef MAILDRAIN_STATE_H
 #define MAILDRAIN_STATE_H

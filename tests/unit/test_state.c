@@ -136,6 +136,33 @@ static void a_race_without_end_is_an_error(void **state)
 	assert_non_null(strstr(place->err.text, "totals"));
 }
 
+/* What the process of PLACE signs records with. */
+static int64_t signature(struct place *place)
+{
+	struct state record;
+	int64_t more = 1;
+
+	assert_int_equal(state_update(&place->spool, "signed", add, &more, &place->err), 0);
+	assert_int_equal(state_load(&place->spool, "signed", &record, &place->err), 0);
+	return *state_value(&record, 'W');
+}
+
+static void processes_of_one_number_on_two_hosts_sign_differently(void **state)
+{
+	struct place *place = *state;
+	int64_t here;
+
+	place->spool.shared = true;
+	here = signature(place);
+	assert_in_range(here, 1, 999999999);
+	assert_int_equal(signature(place), here);
+	place->spool.pid++;
+	assert_int_not_equal(signature(place), here);
+	place->spool.pid--;
+	(void)snprintf(place->spool.host, sizeof place->spool.host, "elsewhere");
+	assert_int_not_equal(signature(place), here);
+}
+
 /* As on NFS, where the answer to a rename is lost and the repeated call finds the name gone. */
 static void lose_answer(struct state *state, void *context)
 {
@@ -144,7 +171,7 @@ static void lose_answer(struct state *state, void *context)
 
 	*state_value(state, 'S') += 1;
 	(void)snprintf(done, sizeof done, "totals,S=%d,W=%d", (int)*state_value(state, 'S'),
-	    (int)place->spool.pid);
+	    (int)signature(place));
 	if (state->file[0] != '\0')
 		assert_int_equal(
 		    renameat(place->spool.state, state->file, place->spool.state, done), 0);
@@ -191,7 +218,7 @@ static void the_same_change_of_two_runs_counts_twice(void **state)
 	assert_int_equal(state_update(&place->spool, "totals", beat_once, place, &place->err), 0);
 	assert_int_equal(state_load(&place->spool, "totals", &record, &place->err), 0);
 	assert_int_equal(*state_value(&record, 'S'), 3);
-	assert_int_equal(*state_value(&record, 'W'), place->spool.pid);
+	assert_int_equal(*state_value(&record, 'W'), signature(place));
 }
 
 static void what_does_not_parse_means_nothing(void **state)
@@ -290,6 +317,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(nothing_changed_writes_nothing, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(a_race_that_is_lost_is_run_again, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(a_race_without_end_is_an_error, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(
+		processes_of_one_number_on_two_hosts_sign_differently, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(
 		a_change_whose_answer_is_lost_is_made_once, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(
