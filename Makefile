@@ -50,21 +50,23 @@ LINK    = $(CC) $(CFLAGS) $(HARDLINK) $(LDFLAGS)
 # installed one: sbin/maildrain finds ../lib/maildrain/smtp.so. As RPATH, not RUNPATH: that one is
 # not looked at when a sanitizer's dlopen stands in between.
 SMTP_SOURCES := src/transport_smtp.c src/session.c src/advice.c src/multi.c
+HTTP_SOURCES := src/transport_http.c src/http_transfer.c src/http_probe.c src/curltls.c src/advice.c src/multi.c
 MAIN_SOURCES := src/main.c
-LIB_SOURCES  := $(filter-out $(SMTP_SOURCES) $(MAIN_SOURCES),$(wildcard src/*.c))
+LIB_SOURCES  := $(filter-out $(SMTP_SOURCES) $(HTTP_SOURCES) $(MAIN_SOURCES),$(wildcard src/*.c))
 
 LIB_OBJECTS  := $(LIB_SOURCES:src/%.c=$(BUILD)/obj/%.o)
 SMTP_OBJECTS := $(SMTP_SOURCES:src/%.c=$(BUILD)/obj/%.o)
+HTTP_OBJECTS := $(HTTP_SOURCES:src/%.c=$(BUILD)/obj/%.o)
 MAIN_OBJECTS := $(MAIN_SOURCES:src/%.c=$(BUILD)/obj/%.o)
 
 LIBRARY := $(BUILD)/obj/libmaildrain.a
 PROGRAM := $(BUILD)/sbin/maildrain
-MODULE  := $(BUILD)/lib/maildrain/smtp.so
+MODULES := $(BUILD)/lib/maildrain/smtp.so $(BUILD)/lib/maildrain/http.so
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 
 .PHONY: all
-all: $(PROGRAM) $(MODULE)
+all: $(PROGRAM) $(MODULES)
 
 $(BUILD)/obj/%.o: src/%.c Makefile
 	@mkdir -p $(@D)
@@ -78,9 +80,13 @@ $(PROGRAM): $(MAIN_OBJECTS) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(LINK) -pie -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib/maildrain' -o $@ $(MAIN_OBJECTS) $(LIBRARY) $(CONF_LIBS) $(JSON_LIBS)
 
-$(MODULE): $(SMTP_OBJECTS) $(LIBRARY)
+$(BUILD)/lib/maildrain/smtp.so: $(SMTP_OBJECTS) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(LINK) -shared -o $@ $(SMTP_OBJECTS) $(LIBRARY) $(CURL_LIBS)
+
+$(BUILD)/lib/maildrain/http.so: $(HTTP_OBJECTS) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(LINK) -shared -o $@ $(HTTP_OBJECTS) $(LIBRARY) $(CURL_LIBS) $(JSON_LIBS)
 
 $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) Makefile
 	@mkdir -p $(@D)
@@ -96,7 +102,7 @@ UNITS     := maildrain.service maildrain.timer maildrain.path \
 MAN5      := maildrain.conf.5 maildrain-spool.5
 INSTALLED := $(addprefix $(UNITDIR)/,$(UNITS)) $(addprefix $(MANDIR)/man5/,$(MAN5)) \
 	$(MANDIR)/man8/maildrain.8 $(SYSUSERSDIR)/maildrain.conf $(TMPFILESDIR)/maildrain.conf \
-	$(LIBDIR)/smtp.so $(SBINDIR)/maildrain $(DOCDIR)/README.md $(DOCDIR)/maildrain.conf \
+	$(LIBDIR)/smtp.so $(LIBDIR)/http.so $(SBINDIR)/maildrain $(DOCDIR)/README.md $(DOCDIR)/maildrain.conf \
 	$(DOCDIR)/maildrain.cron $(DOCDIR)/maildrain.rules.yml $(DOCDIR)/maildrain-dashboard.json \
 	$(BASHDIR)/maildrain $(ZSHDIR)/_maildrain
 
@@ -110,7 +116,7 @@ install: all
 		$(BASHDIR) $(ZSHDIR) $(SYSCONFDIR))
 	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/maildrain
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(SBINDIR)/maildrain
-	$(INSTALL) -m 644 $(MODULE) $(DESTDIR)$(LIBDIR)/smtp.so
+	$(INSTALL) -m 644 $(MODULES) $(DESTDIR)$(LIBDIR)/
 	$(INSTALL) -m 644 src/maildrain.8 $(DESTDIR)$(MANDIR)/man8/
 	$(INSTALL) -m 644 $(addprefix src/,$(MAN5)) $(DESTDIR)$(MANDIR)/man5/
 	$(INSTALL) -m 644 README.md etc/maildrain.conf etc/maildrain.rules.yml \

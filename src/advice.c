@@ -92,3 +92,26 @@ const char *advice_opening(const struct advice_case *what)
 		return NULL;
 	}
 }
+
+const char *advice_http(CURLcode result, long certificate, bool connected)
+{
+	const struct advice_case what = {.result = result, .certificate = certificate};
+
+	switch (result) {
+	case CURLE_SSL_CONNECT_ERROR:
+		return "see whether host and port in url are right, and tls_min_version;\n"
+		       "a server without TLS can't be used";
+	case CURLE_OPERATION_TIMEDOUT:
+		return connected ? "the server is slow or hangs: see the provider's status page"
+				 : "see whether host and port in url are right;\n"
+				   "else a firewall is in the way";
+	case CURLE_WEIRD_SERVER_REPLY:
+	case CURLE_RECV_ERROR:
+	case CURLE_GOT_NOTHING:
+	case CURLE_HTTP2:
+	case CURLE_HTTP2_STREAM:
+		return "it may refuse this host, or be no HTTP server: see url";
+	default:
+		return advice_opening(&what);
+	}
+}

@@ -23,4 +23,10 @@ const char *advice_opening(const struct advice_case *what);
 /* The same for a server that did not answer in time. */
 const char *advice_silence(bool connected, bool smtps);
 
+/*
+ * The same for an HTTP API: RESULT of the transfer, CERTIFICATE as above, and whether it was
+ * CONNECTED, with TLS.
+ */
+const char *advice_http(CURLcode result, long certificate, bool connected);
+
 #endif

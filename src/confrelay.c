@@ -55,7 +55,7 @@ static const struct meaning {
     {"recipients_per_message",
 	ALL_KINDS & ~(BIT(RELAY_MAILDIR) | BIT(RELAY_GMAIL) | BIT(RELAY_GRAPH))},
     {"chunking", MTA_KINDS},
-    {"pipeline", MTA_KINDS},
+    {"pipeline", MTA_KINDS | API_KINDS},
     {"timeout_connect", MTA_KINDS | API_KINDS},
     {"timeout_greeting", MTA_KINDS},
     {"timeout_command", MTA_KINDS},

@@ -25,8 +25,16 @@ static const struct transport_kind *load(const char *module, struct error *err)
 
 const struct transport_kind *transport_load(const struct relay_config *relay, struct error *err)
 {
-	(void)relay; /* every URL that the config accepts is SMTP's */
-	return load("smtp.so", err);
+	switch (relay->kind) {
+	case RELAY_HTTP:
+	case RELAY_SES:
+	case RELAY_MAILGUN:
+	case RELAY_GMAIL:
+	case RELAY_GRAPH:
+		return load("http.so", err);
+	default:
+		return load("smtp.so", err);
+	}
 }
 
 const char *transport_version(void)
