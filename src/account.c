@@ -14,13 +14,6 @@ void account_open(struct account *account, const struct config *config, struct s
 	account->due_ms = account->started_ms + PERIOD_MS;
 }
 
-void account_begin_relay(struct account *account, const char *relay)
-{
-	account->relay = relay;
-	account->answered = false;
-	account->accepted = false;
-}
-
 static bool is_accepted(const struct message *message)
 {
 	for (size_t i = 0; i < message->envelope.count; i++)
@@ -30,31 +23,42 @@ static bool is_accepted(const struct message *message)
 	return false;
 }
 
-void account_result(struct account *account, const struct message *message)
+void account_result(struct account *account, size_t relay, const struct message *message)
 {
+	struct account_relay *seen = &account->relay[relay];
+
 	if (message->verdict == MESSAGE_UNTRIED)
 		return;
-	account->answered = true;
-	account->accepted = account->accepted || is_accepted(message);
+	seen->answered = true;
+	seen->accepted = seen->accepted || is_accepted(message);
 }
 
 /* A relay that has not been asked anything is neither up nor down. */
-static int note_relay(struct account *account, bool down, struct error *err)
+static int note_relay(struct account *account, size_t relay, bool down, struct error *err)
 {
-	const struct history_seen seen = {
-	    .up = !down, .accepted = account->accepted, .now = clock_now()};
+	const struct account_relay *seen = &account->relay[relay];
+	const struct history_seen now = {
+	    .up = !down, .accepted = seen->accepted, .now = clock_now()};
 
-	if (account->relay == NULL || (!down && !account->answered))
+	if (seen->ended || (!down && !seen->answered))
 		return 0;
-	return history_saw(account->spool, account->relay, &seen, err);
+	return history_saw(account->spool, account->config->relay[relay].name, &now, err);
 }
 
-int account_end_relay(struct account *account, bool down, struct error *err)
+int account_end_relay(struct account *account, size_t relay, bool down, struct error *err)
 {
-	const int result = note_relay(account, down, err);
+	const int result = note_relay(account, relay, down, err);
 
-	account->relay = NULL;
+	account->relay[relay].ended = true;
 	return result;
+}
+
+static int note_relays(struct account *account, struct error *err)
+{
+	for (size_t i = 0; i < account->config->relay_count; i++)
+		if (note_relay(account, i, false, err) == -1)
+			return -1;
+	return 0;
 }
 
 int64_t account_took(const struct account *account)
@@ -104,7 +108,7 @@ int account_go_on(struct account *account, struct error *err)
 
 	if (account->config->metrics_file == NULL || began_ms < account->due_ms)
 		return 0;
-	result = account_close(account, err) == 0 && note_relay(account, false, err) == 0
+	result = account_close(account, err) == 0 && note_relays(account, err) == 0
 		     ? account_publish(account, -1, err)
 		     : -1;
 	account->due_ms = clock_again(began_ms, PERIOD_MS);

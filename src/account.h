@@ -20,6 +20,13 @@
 #include "record.h"
 #include "spool.h"
 
+/* What has been learnt of a relay. */
+struct account_relay {
+	bool answered; /* it has settled a message */
+	bool accepted; /* it has taken one */
+	bool ended;    /* and all is noted */
+};
+
 struct account {
 	const struct config *config;
 	struct spool *spool;
@@ -27,23 +34,18 @@ struct account {
 	int64_t started_ms;	     /* monotonic */
 	int64_t due_ms;		     /* when a run that goes on writes again, monotonic */
 	struct history_totals noted; /* of the record's results, those that are in state/ */
-	const char *relay;	     /* the one in use; NULL: none */
-	bool answered;		     /* it has settled a message */
-	bool accepted;		     /* it has taken one */
+	struct account_relay relay[CONFIG_RELAYS_MAX]; /* as they are counted in the config */
 };
 
 /* CONFIG, SPOOL and RECORD outlive ACCOUNT. */
 void account_open(struct account *account, const struct config *config, struct spool *spool,
     const struct record *record);
 
-/* From here on results come from RELAY. */
-void account_begin_relay(struct account *account, const char *relay);
+/* MESSAGE has come back from RELAY. */
+void account_result(struct account *account, size_t relay, const struct message *message);
 
-/* MESSAGE has come back from the relay. */
-void account_result(struct account *account, const struct message *message);
-
-/* The run is through with the relay, which is DOWN or not. 0, or -1 with ERR. */
-int account_end_relay(struct account *account, bool down, struct error *err);
+/* The run is through with RELAY, which is DOWN or not. 0, or -1 with ERR. */
+int account_end_relay(struct account *account, size_t relay, bool down, struct error *err);
 
 /* To be called now and then while mail is sent. 0, or -1 with ERR. */
 int account_go_on(struct account *account, struct error *err);

@@ -153,6 +153,7 @@ static void cut_head(struct message *message, size_t head_len)
 	const size_t body_len = message->buf_len - head_len;
 
 	memmove(header + kept, message->buf + head_len, body_len);
+	message->header_len = kept;
 	message->buf_pos = block_len;
 	message->buf_len = block_len + kept + body_len;
 	message->header_8bit = false;
@@ -185,6 +186,18 @@ static int measure(struct message *message)
 	return 0;
 }
 
+/* Of what was sent before, and how far that was. */
+static void forget_results(struct message *message)
+{
+	message->verdict = MESSAGE_UNTRIED;
+	message->refused_at_mail = 0;
+	message->in_doubt = false;
+	message->slow_down = false;
+	message->retry_after = 0;
+	message->body = (struct body){0};
+	message->body_ended = false;
+}
+
 enum message_loaded message_open(
     struct message *message, int dirfd, const char *name, struct envelope_fault *fault)
 {
@@ -193,14 +206,10 @@ enum message_loaded message_open(
 
 	message_close(message);
 	message_renamed(message, name);
-	message->verdict = MESSAGE_UNTRIED;
-	message->refused_at_mail = 0;
-	message->in_doubt = false;
-	message->slow_down = false;
-	message->retry_after = 0;
 	message->replaced = false;
-	message->body = (struct body){0};
-	message->body_ended = false;
+	message->submitted = false;
+	message->anew = false;
+	forget_results(message);
 	loaded = open_file(message, dirfd, name, fault);
 	if (loaded == MESSAGE_LOADED)
 		loaded = read_head(message, &head_len, fault);
@@ -222,6 +231,30 @@ enum message_loaded message_load(
 	if (loaded == MESSAGE_LOADED && measure(message) == -1)
 		return give_up(message, MESSAGE_ERROR, fault, "it changed while it was read");
 	return loaded;
+}
+
+int message_rewind(struct message *message, int dirfd, struct envelope_fault *fault)
+{
+	size_t head_len;
+
+	forget_results(message);
+	if (message_reopen(message, dirfd) == -1) {
+		fault->text = strerror(errno);
+		return -1;
+	}
+	if (read_head(message, &head_len, fault) != MESSAGE_LOADED)
+		return -1;
+	cut_head(message, head_len);
+	if (measure(message) == 0)
+		return 0;
+	fault->text = "it changed while it was read";
+	return -1;
+}
+
+const char *message_header(const struct message *message, size_t *len)
+{
+	*len = message->header_len;
+	return message->buf + message->buf_pos;
 }
 
 /* Reads the next part of the file into the used-up buffer; 0 at the end, -1 when it is short. */

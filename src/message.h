@@ -47,7 +47,8 @@ struct message {
 	int64_t retry_after; /* seconds that it asks us to wait; 0: it does not say */
 
 	/* How far reading and encoding are. */
-	char *buf; /* holds buf_len bytes that are read, from buf_pos on not encoded yet */
+	char *buf;	   /* holds buf_len bytes that are read, from buf_pos on not encoded yet */
+	size_t header_len; /* of these, the header */
 	size_t buf_room;
 	size_t buf_len;
 	size_t buf_pos;
@@ -56,6 +57,16 @@ struct message {
 	bool body_ended;
 
 	struct message *next; /* in whatever list its owner keeps */
+
+	/* For dispatch, and in the end for record. */
+	const char *held_status; /* of those who may not be served for now */
+	const char *held_why;
+	size_t lane;	     /* the relay that it is for, as it is counted in the config */
+	bool submitted;	     /* that one's transport has it */
+	size_t admitted;     /* so many recipients were let pass by that one's pace */
+	int64_t admitted_us; /* at this time, epoch microseconds */
+	bool anew; /* a person has put it back: its file does not say yet that who has failed is to
+		      be served again */
 
 	/* For record. */
 	struct spool_draft draft; /* set aside for a partial result; its fd is -1 without one */
@@ -89,6 +100,15 @@ enum message_loaded message_open(
     struct message *message, int dirfd, const char *name, struct envelope_fault *fault);
 enum message_loaded message_load(
     struct message *message, int dirfd, const char *name, struct envelope_fault *fault);
+
+/*
+ * Makes MESSAGE, which was sent to some of its recipients, ready to be sent to others. 0, or -1
+ * with FAULT's text.
+ */
+int message_rewind(struct message *message, int dirfd, struct envelope_fault *fault);
+
+/* Its header as it will be sent, from a load or rewind on until it is read. */
+const char *message_header(const struct message *message, size_t *len);
 
 /* Notes that the file has the name NAME now. */
 void message_renamed(struct message *message, const char *name);

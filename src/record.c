@@ -8,7 +8,8 @@
 
 #include "clock.h"
 
-#define LINE_ROOM 1024 /* bytes that the line of a recipient may need more than it has */
+#define HOLD_SECONDS 3600 /* between two looks at whether the config lets it go now */
+#define LINE_ROOM    1024 /* bytes that the line of a recipient may need more than it has */
 
 static const char *const event_of[] = {
     [RECIPIENT_TODO] = "untried",
@@ -44,6 +45,8 @@ static void log_recipient(struct record *record, const struct message *message,
 	log_begin(log, level_of[recipient->state], event_of[recipient->state]);
 	log_text_n(log, "id", entry->name, entry->unique_len);
 	log_text(log, "to", recipient->address);
+	if (message->envelope.redirected != NULL)
+		log_text(log, "redirected", message->envelope.redirected);
 	if (message->envelope.redirected != NULL)
 		log_text(log, "redirected", message->envelope.redirected);
 	log_text(log, "relay", relay);
@@ -144,10 +147,16 @@ static enum spool_moved rewrite(struct record *record, struct message *message, 
 	return moved == SPOOL_ERROR ? write_states(record, message, &message->draft, err) : moved;
 }
 
+static bool is_unserved(const struct recipient *recipient)
+{
+	return recipient->state == RECIPIENT_TODO || recipient->state == RECIPIENT_LATER;
+}
+
 static void give_up_rest(struct envelope *envelope)
 {
 	for (size_t i = 0; i < envelope->count; i++)
-		if (envelope->recipient[i].state == RECIPIENT_DEFERRED)
+		if (envelope->recipient[i].state == RECIPIENT_DEFERRED ||
+		    is_unserved(&envelope->recipient[i]))
 			envelope_result(envelope, &envelope->recipient[i], RECIPIENT_FAILED,
 			    RECORD_UNRECORDED,
 			    "given up: the spool could not record who is served");
@@ -177,19 +186,27 @@ static bool needs_rewrite(const struct envelope *envelope)
 
 		settled_some =
 		    settled_some || (recipient->tried && recipient->state != RECIPIENT_DEFERRED);
-		some_left = some_left || recipient->state == RECIPIENT_DEFERRED ||
-			    recipient->state == RECIPIENT_FAILED;
+		some_left = some_left || recipient->state != RECIPIENT_DONE;
 	}
 	return settled_some && some_left;
 }
 
-static int64_t next_attempt(const struct record *record, const struct entry *entry)
+/* NEXT, or when ENTRY expires: nobody sends it after that, so look then, to say so. */
+static int64_t sooner(const struct entry *entry, int64_t next)
 {
-	const int64_t next =
-	    retry_next(&record->config->retry, entry->attempts, clock_now(), (uint32_t)random());
-
-	/* Nobody sends it after it has expired: look then, to say so. */
 	return entry->expires > 0 && entry->expires < next ? entry->expires : next;
+}
+
+/* Not before the relay wants it, where it has said so. */
+static int64_t next_attempt(const struct record *record, const struct message *message)
+{
+	const struct entry *entry = &message->entry;
+	const int64_t now = clock_now();
+	const int64_t next =
+	    retry_next(&record->config->retry, entry->attempts, now, (uint32_t)random());
+	const int64_t wanted = now + message->retry_after;
+
+	return sooner(entry, wanted > next ? wanted : next);
 }
 
 /* To cur/, or away. What fails is counted; in a run it is told once, and not tried again. */
@@ -292,7 +309,7 @@ static enum spool_moved settle_deferred(
 {
 	const struct entry *entry = &message->entry;
 	const char *status = first_status(&message->envelope, RECIPIENT_DEFERRED, "4.0.0");
-	const int64_t next = next_attempt(record, entry);
+	const int64_t next = next_attempt(record, message);
 	struct entry late = *entry;
 	enum spool_moved moved;
 
@@ -309,6 +326,40 @@ static enum spool_moved settle_deferred(
 	return moved;
 }
 
+/* Whether nothing but the config is in the way of those that are not served yet. */
+static bool is_held(const struct envelope *envelope)
+{
+	bool held = false;
+
+	for (size_t i = 0; i < envelope->count; i++) {
+		const struct recipient *recipient = &envelope->recipient[i];
+
+		if (is_unserved(recipient) && !recipient->held)
+			return false;
+		held = held || is_unserved(recipient);
+	}
+	return held;
+}
+
+static void log_held(struct record *record, const struct message *message)
+{
+	log_begin(record->log, LOG_LEVEL_NOTICE, "held");
+	log_text_n(record->log, "id", message->entry.name, message->entry.unique_len);
+	log_text(record->log, "status", message->held_status);
+	log_text(record->log, "text", message->held_why);
+	log_end(record->log);
+}
+
+static enum spool_moved settle_held(
+    struct record *record, const struct message *message, char *to, struct error *err)
+{
+	const struct entry *entry = &message->entry;
+	const int64_t next = sooner(entry, clock_now() + HOLD_SECONDS);
+
+	log_held(record, message);
+	return spool_hold(record->spool, entry, message->held_status, next, to, err);
+}
+
 static enum spool_moved move(
     struct record *record, const struct message *message, char *to, struct error *err)
 {
@@ -316,6 +367,11 @@ static enum spool_moved move(
 
 	if (envelope_count(envelope, RECIPIENT_DEFERRED) > 0)
 		return settle_deferred(record, message, to, err);
+	if (is_held(envelope))
+		return settle_held(record, message, to, err);
+	if (envelope_count(envelope, RECIPIENT_TODO) + envelope_count(envelope, RECIPIENT_LATER) >
+	    0)
+		return spool_release(record->spool, &message->entry, false, to, err);
 	if (envelope_count(envelope, RECIPIENT_FAILED) > 0)
 		return settle_failed(record, message, to, err);
 	record->sent++;
@@ -350,18 +406,35 @@ static int check_moved(
 	return -1;
 }
 
-int record_settled(
-    struct record *record, struct message *message, const char *relay, struct error *err)
+static void forget_tried(struct envelope *envelope)
+{
+	for (size_t i = 0; i < envelope->count; i++)
+		envelope->recipient[i].tried = false;
+}
+
+bool record_batch(struct record *record, struct message *message, const char *relay)
 {
 	struct envelope *envelope = &message->envelope;
-	char to[ENTRY_NAME_MAX + 1];
+	enum spool_moved moved = SPOOL_MOVED;
 	struct error unwritten;
 
 	if (retry_exhausted(&record->config->retry, message->entry.attempts))
 		fail_deferred(envelope);
-	if (needs_rewrite(envelope) && rewrite(record, message, &unwritten) == SPOOL_ERROR)
+	if (needs_rewrite(envelope)) {
+		moved = rewrite(record, message, &unwritten);
+		message->replaced = message->replaced || moved == SPOOL_MOVED;
+	}
+	if (moved == SPOOL_ERROR)
 		note_unwritten(record, envelope, unwritten.text);
 	log_results(record, message, relay);
+	forget_tried(envelope);
+	return moved != SPOOL_GONE;
+}
+
+int record_settled(struct record *record, struct message *message, struct error *err)
+{
+	char to[ENTRY_NAME_MAX + 1];
+
 	return check_moved(record, &message->entry, move(record, message, to, err), err);
 }
 
@@ -404,16 +477,15 @@ enum spool_moved record_unsendable(struct record *record, const struct entry *en
 
 int record_restart(struct record *record, struct message *message, struct error *err)
 {
-	struct envelope *envelope = &message->envelope;
 	struct spool_draft draft = {.fd = -1};
 	char to[ENTRY_NAME_MAX + 1];
 
 	/* The file first: should the run end here, the status still tells the next to restart. */
-	if (envelope_count(envelope, RECIPIENT_FAILED) > 0) {
-		envelope_restart(envelope);
+	if (message->anew) {
 		if (write_states(record, message, &draft, err) == SPOOL_ERROR)
 			return -1;
 		message->replaced = true;
+		message->anew = false;
 	}
 	if (check_moved(record, &message->entry,
 		spool_restart(record->spool, &message->entry, to, err), err) == -1)

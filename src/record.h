@@ -39,12 +39,19 @@ int record_reserve(struct record *record, struct message *message, struct error 
 void record_unreserve(struct record *record, struct message *message);
 
 /*
- * A settled message: partial results are written into the file, then it is moved. RELAY is the
- * relay's name for the log. 0, or -1 with ERR when the spool could not take it; the message is then
- * where it was.
+ * Some recipients of MESSAGE have their results, by RELAY, a name for the log: they are logged, and
+ * written into the file where its name won't say as much. False when it is gone from new/; should
+ * the file not take them nobody else is served, so as not to serve anybody twice.
  */
-int record_settled(
-    struct record *record, struct message *message, const char *relay, struct error *err);
+bool record_batch(struct record *record, struct message *message, const char *relay);
+
+/*
+ * Nobody more is served in this attempt at MESSAGE: moves it to the state that follows from those
+ * of its recipients. One that was not tried at all goes back to waiting, uncharged; if it is held
+ * it need not be claimed. 0, or -1 with ERR when the spool could not take it; it is then where it
+ * was.
+ */
+int record_settled(struct record *record, struct message *message, struct error *err);
 
 /*
  * A message of an earlier run that is sent and was not moved to cur/: moves it. 0, also when that
@@ -63,8 +70,8 @@ enum spool_moved record_unsendable(struct record *record, const struct entry *en
     const char *status, const char *text, struct error *err);
 
 /*
- * MESSAGE, claimed, was put back by a person or begins anew after its last attempt: its failed
- * recipients are to be served again, its status goes.
+ * MESSAGE, claimed, was put back by a person or begins anew after its last attempt: its status
+ * goes, and its file says, where message->anew, that those who had failed are to be served again.
  */
 int record_restart(struct record *record, struct message *message, struct error *err);
 

@@ -8,21 +8,19 @@
 #include <unistd.h>
 
 #include "account.h"
-#include "breaker.h"
 #include "claims.h"
 #include "clock.h"
+#include "dispatch.h"
 #include "import.h"
 #include "notify.h"
 #include "record.h"
 #include "scan.h"
 #include "spool.h"
 #include "state.h"
-#include "transport.h"
 #include "trouble.h"
 
 #define WAIT_MS	       1000
-#define SCAN_PAUSE_MS  1000 /* between two looks for newcomers while there is still mail to send */
-#define PURGE_INTERVAL 600  /* seconds between purges, and other such rounds */
+#define PURGE_INTERVAL 600 /* seconds between purges, and other such rounds */
 
 /* The record in state/ that has in T when a run with results has purged. */
 static const char PURGE_RECORD[] = "purge";
@@ -36,17 +34,8 @@ struct run {
 	struct trouble trouble;
 	struct claims claims;
 	struct scan scan;
-	size_t untried;		 /* messages that came back untried */
-	size_t progress_at_scan; /* progress when the last scan began */
-	int64_t next_scan_ms;	 /* from when on, monotonic, another may look for newcomers */
-
-	const struct relay_config *relay;
-	const struct transport_kind *kind;
-	struct transport *transport;
-	struct breaker breaker;
+	struct dispatch dispatch;
 	struct waits waits;
-	struct message *unused;
-	size_t in_flight;
 };
 
 /* Set by SIGTERM and SIGINT: finish what is under way, claim nothing more. */
@@ -73,231 +62,6 @@ static size_t results(const struct run *run)
 	return run->record.sent + run->record.deferred + run->record.failed;
 }
 
-/*
- * What another scan may find changed. Messages that come back untried count, as the transport ends
- * a relay that goes on like that.
- */
-static size_t progress(const struct run *run)
-{
-	return results(run) + run->untried;
-}
-
-static void read_spool(struct run *run)
-{
-	const int64_t began_ms = clock_monotonic();
-
-	run->progress_at_scan = progress(run);
-	scan_read(&run->scan);
-	run->next_scan_ms = clock_again(began_ms, SCAN_PAUSE_MS);
-}
-
-/* Whether the spool is to be read again: the list is used up, or newcomers may go before it. */
-static bool is_scan_due(const struct run *run)
-{
-	if (progress(run) == run->progress_at_scan)
-		return false;
-	if (queue_left(&run->scan.queue) == 0)
-		return run->scan.queue.truncated || run->in_flight == 0;
-	return clock_monotonic() >= run->next_scan_ms;
-}
-
-/* The next name to send. */
-static const char *next_due(struct run *run)
-{
-	if (is_scan_due(run))
-		read_spool(run);
-	return queue_next(&run->scan.queue);
-}
-
-/* ---- from a name to a message under way ---- */
-
-static struct message *message_get(struct run *run)
-{
-	struct message *message = run->unused;
-
-	if (message != NULL) {
-		run->unused = message->next;
-		message->next = NULL;
-		return message;
-	}
-	message = malloc(sizeof *message);
-	if (message != NULL)
-		message_init(message);
-	return message;
-}
-
-static void message_put(struct run *run, struct message *message)
-{
-	claims_drop(message);
-	record_unreserve(&run->record, message);
-	message_close(message);
-	message->next = run->unused;
-	run->unused = message;
-}
-
-static void record_checked(struct run *run, int result)
-{
-	if (result == -1)
-		trouble_stop(&run->trouble);
-}
-
-static void settle(struct run *run, struct message *message)
-{
-	if (!message->withdrawn)
-		record_checked(run,
-		    record_settled(&run->record, message, run->relay->name, &run->trouble.err));
-	message_put(run, message);
-}
-
-/* Reads MESSAGE from NAME; false when it is not to be sent, and all is said and done. */
-static bool load(struct run *run, struct message *message, const char *name)
-{
-	struct envelope_fault fault;
-
-	switch (message_load(message, run->spool.dir[SPOOL_NEW], name, &fault)) {
-	case MESSAGE_LOADED:
-		return true;
-	case MESSAGE_GONE:
-		return false;
-	case MESSAGE_INVALID:
-		scan_give_up(&run->scan, &message->entry, fault.status, fault.text);
-		return false;
-	case MESSAGE_ERROR:
-		trouble_fault(&run->trouble, name, fault.text);
-		return false;
-	case MESSAGE_FOREIGN:
-		break;
-	}
-	if (!scan_is_settled(&run->scan, &message->entry))
-		trouble_file(&run->trouble, name, fault.text);
-	return false;
-}
-
-/* Claims MESSAGE; false when somebody else was first or its name has no room. */
-static bool claim(struct run *run, struct message *message)
-{
-	const enum spool_moved moved = claims_take(&run->claims, message, &run->trouble.err);
-
-	if (moved != SPOOL_MOVED)
-		trouble_move(&run->trouble, message->name, moved);
-	return moved == SPOOL_MOVED;
-}
-
-/* MESSAGE was put back by a person: its failures are forgotten; false when they can't be. */
-static bool begin_anew(struct run *run, struct message *message)
-{
-	if (record_restart(&run->record, message, &run->trouble.err) == 0)
-		return true;
-	trouble_fault(&run->trouble, message->name, run->trouble.err.text);
-	record_checked(run, record_untried(&run->record, message, &run->trouble.err));
-	return false;
-}
-
-/* Makes MESSAGE ready for the relay; false when that came to an end before. */
-static bool prepare(struct run *run, struct message *message, const char *name)
-{
-	bool restart;
-
-	if (!load(run, message, name))
-		return false;
-	if (scan_has_expired(&message->entry)) {
-		scan_give_up(
-		    &run->scan, &message->entry, "5.4.7", "it expired before it could be sent");
-		return false;
-	}
-	if (record_reserve(&run->record, message, &run->trouble.err) == -1) {
-		trouble_fault(&run->trouble, name, run->trouble.err.text);
-		return false;
-	}
-	restart = entry_has_class(&message->entry, '5') ||
-		  !scan_has_attempts(&run->scan, &message->entry);
-	if (restart)
-		message->entry.attempts = 0;
-	if (!claim(run, message) || (restart && !begin_anew(run, message)))
-		return false;
-	envelope_refuse_faulty(&message->envelope);
-	return true;
-}
-
-/* Takes NAME on: to the transport, or to its end when there is nothing to send. */
-static void take_on(struct run *run, const char *name)
-{
-	struct message *message = message_get(run);
-
-	if (message == NULL) {
-		error_set(&run->trouble.err, EX_OSERR, "out of memory for another message");
-		trouble_stop(&run->trouble);
-		return;
-	}
-	if (!prepare(run, message, name)) {
-		message_put(run, message);
-		return;
-	}
-	if (envelope_count(&message->envelope, RECIPIENT_TODO) == 0) {
-		settle(run, message);
-		return;
-	}
-	run->in_flight++;
-	run->kind->submit(run->transport, message);
-}
-
-/* ---- from a result to a state ---- */
-
-static void untry(struct run *run, struct message *message)
-{
-	if (!message->withdrawn)
-		record_checked(run, record_untried(&run->record, message, &run->trouble.err));
-	run->untried++;
-	message_put(run, message);
-}
-
-/* Messages whose results were held back: failures if the relay is well, untried if it is not. */
-static void release_held(struct run *run, bool relay_works)
-{
-	struct message *held;
-
-	while ((held = breaker_take(&run->breaker)) != NULL) {
-		if (relay_works)
-			settle(run, held);
-		else
-			untry(run, held);
-	}
-}
-
-/* Records what came of MESSAGE; false when the relay has shown itself to be misconfigured. */
-static bool take_result(struct run *run, struct message *message)
-{
-	run->in_flight--;
-	account_result(&run->account, message);
-	if (message->verdict == MESSAGE_UNTRIED) {
-		untry(run, message);
-		return true;
-	}
-	switch (breaker_see(&run->breaker, message)) {
-	case BREAKER_RECORD_HELD:
-		release_held(run, true);
-		break;
-	case BREAKER_RECORD:
-		break;
-	case BREAKER_HOLD:
-		return true;
-	case BREAKER_TRIP:
-		return false;
-	}
-	settle(run, message);
-	return true;
-}
-
-/* What is in the log is on the disk. */
-static void sync_when_due(struct run *run)
-{
-	if (spool_sync_left(&run->spool, clock_monotonic()) > 0)
-		return;
-	if (spool_sync(&run->spool, &run->trouble.err) == -1)
-		trouble_stop(&run->trouble);
-	log_flush(run->log);
-}
-
 /* What is told to those who watch is not worth ending a run that can send. */
 static void note(struct run *run, int result)
 {
@@ -318,152 +82,47 @@ static void show_progress(struct run *run)
 	const struct record *record = &run->record;
 
 	log_progress(run->log, "%zu sent, %zu deferred, %zu failed, %zu to go", record->sent,
-	    record->deferred, record->failed, queue_left(&run->scan.queue) + run->in_flight);
+	    record->deferred, record->failed,
+	    dispatch_left(&run->dispatch) + dispatch_under_way(&run->dispatch));
 }
-
-/*
- * Keeps the claims of what is in hand. What is gone has been taken over, so it must not be
- * completed here: its session is given up.
- */
-static void renew_claims(struct run *run)
-{
-	struct message *message;
-	enum spool_moved moved;
-
-	while ((message = claims_renew(&run->claims, &moved, &run->trouble.err)) != NULL) {
-		if (moved != SPOOL_GONE) {
-			trouble_move(&run->trouble, message->name, moved);
-			continue;
-		}
-		record_vanished(&run->record, &message->entry);
-		message->withdrawn = true;
-		run->kind->withdraw(run->transport, message);
-	}
-}
-
-/* ---- one relay ---- */
 
 static bool may_claim(const struct run *run)
 {
 	return !run->trouble.stop && stop_asked == 0;
 }
 
-/* Gives the transport what it can take; false when there is nothing more to give. */
-static bool feed(struct run *run)
-{
-	while (may_claim(run)) {
-		const char *name = next_due(run);
-
-		if (name == NULL)
-			return false;
-		if (!run->kind->ready(run->transport, queue_left(&run->scan.queue) + 1)) {
-			queue_put_back(&run->scan.queue);
-			return true;
-		}
-		take_on(run, name);
-	}
-	return false;
-}
-
-static const char TRIPPED[] =
-    "the first messages were all refused with the same reply at MAIL FROM";
-
-static void wait_for_relay(struct run *run)
+static void wait_for_relays(struct run *run)
 {
 	waits_begin(&run->waits, may_wait(run));
-	run->kind->prepare(run->transport, &run->waits);
+	dispatch_prepare(&run->dispatch, &run->waits);
 	if (waits_wait(&run->waits, &run->trouble.err) == -1)
 		trouble_stop(&run->trouble);
-	run->kind->work(run->transport, &run->waits);
 }
 
-/* Feeds and records until nothing is due and nothing under way, or the relay is of no use. */
-static enum transport_state pump(struct run *run, const char **why)
+/* Whether there is mail to give, or under way. */
+static bool goes_on(struct run *run)
 {
-	bool works = true;
-
-	while (feed(run) || run->in_flight > 0) {
-		const enum transport_state state = run->kind->state(run->transport, why);
-		struct message *message;
-
-		if ((state == TRANSPORT_DOWN || state == TRANSPORT_MISCONFIGURED) &&
-		    run->in_flight == 0)
-			return state;
-		renew_claims(run);
-		show_progress(run);
-		note(run, account_go_on(&run->account, &run->trouble.err));
-		wait_for_relay(run);
-		while ((message = run->kind->result(run->transport)) != NULL) {
-			works = take_result(run, message) && works;
-			sync_when_due(run);
-		}
-		sync_when_due(run);
-		if (!works) {
-			*why = TRIPPED;
-			return TRANSPORT_MISCONFIGURED;
-		}
-	}
-	return TRANSPORT_UP;
+	run->dispatch.stopped = stop_asked != 0;
+	return dispatch_feed(&run->dispatch) || dispatch_under_way(&run->dispatch) > 0;
 }
 
-static void log_relay(struct run *run, enum transport_state state, const char *why)
-{
-	const bool down = state == TRANSPORT_DOWN;
-	const bool last = run->relay == &run->config->relay[run->config->relay_count - 1];
-
-	log_begin(run->log, LOG_LEVEL_ERROR, down ? "relay-down" : "relay-misconfigured");
-	log_text(run->log, "relay", run->relay->name);
-	log_text(run->log, "url", run->relay->url);
-	log_text(run->log, "reply", why);
-	log_text(run->log, "text", last ? "mail waits" : "mail goes to the next relay");
-	log_end(run->log);
-}
-
-/* Drains over RELAY. True when all that is due has been seen to. */
-static bool drain(struct run *run, const struct relay_config *relay)
-{
-	enum transport_state state;
-	struct message *message;
-	const char *why = "";
-
-	run->relay = relay;
-	run->breaker = (struct breaker){0};
-	account_begin_relay(&run->account, relay->name);
-	run->kind = transport_load(relay, &run->trouble.err);
-	if (run->kind != NULL)
-		run->transport = run->kind->open(relay, NULL, &run->trouble.err);
-	if (run->kind == NULL || run->transport == NULL) {
-		trouble_stop(&run->trouble);
-		return false;
-	}
-	state = pump(run, &why);
-	run->kind->finish(run->transport);
-	while ((message = run->kind->result(run->transport)) != NULL) {
-		(void)take_result(run, message);
-		sync_when_due(run);
-	}
-	/* Stopped before the relay could show that it works, they are not known to be failures. */
-	release_held(run, state == TRANSPORT_UP && stop_asked == 0);
-	if (state != TRANSPORT_UP)
-		log_relay(run, state, why);
-	note(run, account_end_relay(&run->account, state != TRANSPORT_UP, &run->trouble.err));
-	run->kind->close(run->transport);
-	return state == TRANSPORT_UP;
-}
-
-/* Tries the relays in their order. The exit status. */
-static int drain_all(struct run *run)
+/* Sends what is due. The exit status. */
+static int drain(struct run *run)
 {
 	if (spool_movable(&run->spool, &run->trouble.err) == -1)
 		trouble_stop(&run->trouble);
-	for (size_t i = 0; i < run->config->relay_count && may_claim(run); i++) {
-		if (i > 0)
-			read_spool(run);
-		scan_skip_foreign(&run->scan);
-		if (queue_left(&run->scan.queue) == 0 || drain(run, &run->config->relay[i]))
-			return EX_OK;
+	scan_skip_foreign(&run->scan);
+	if (queue_left(&run->scan.queue) == 0)
+		return EX_OK;
+	while (goes_on(run)) {
+		dispatch_renew(&run->dispatch);
+		show_progress(run);
+		note(run, account_go_on(&run->account, &run->trouble.err));
+		wait_for_relays(run);
+		dispatch_work(&run->dispatch, &run->waits);
 	}
-	return run->trouble.stop || stop_asked != 0 ? EX_OK : EX_TEMPFAIL;
+	dispatch_finish(&run->dispatch);
+	return run->dispatch.stranded && may_claim(run) ? EX_TEMPFAIL : EX_OK;
 }
 
 /* ---- the whole run ---- */
@@ -618,9 +277,9 @@ static int run_locked(struct run *run)
 	catch_signals();
 	srandom((unsigned)clock_now_us());
 	prepare_spool(run);
-	read_spool(run);
+	dispatch_scan(&run->dispatch);
 	if (may_claim(run) && queue_left(&run->scan.queue) > 0)
-		status = drain_all(run);
+		status = drain(run);
 	notify(run, since);
 	if (spool_sync_last(&run->spool, &run->trouble.err) == -1)
 		trouble_stop(&run->trouble);
@@ -629,13 +288,7 @@ static int run_locked(struct run *run)
 
 static void run_free(struct run *run)
 {
-	while (run->unused != NULL) {
-		struct message *message = run->unused;
-
-		run->unused = message->next;
-		message_free(message);
-		free(message);
-	}
+	dispatch_free(&run->dispatch);
 	queue_free(&run->scan.queue);
 	waits_free(&run->waits);
 	trouble_free(&run->trouble);
@@ -652,7 +305,18 @@ static bool run_open(struct run *run, const struct config *config, struct log *l
 	claims_init(&run->claims, &run->spool, config);
 	run->scan =
 	    (struct scan){.record = &run->record, .trouble = &run->trouble, .claims = &run->claims};
-	if (spool_open(&run->spool, config->spool, &run->trouble.err) == 0) {
+	run->dispatch = (struct dispatch){
+	    .config = config,
+	    .spool = &run->spool,
+	    .log = log,
+	    .record = &run->record,
+	    .account = &run->account,
+	    .trouble = &run->trouble,
+	    .claims = &run->claims,
+	    .scan = &run->scan,
+	};
+	if (spool_open(&run->spool, config->spool, &run->trouble.err) == 0 &&
+	    dispatch_open(&run->dispatch) == 0) {
 		run->spool.shared = config->shared_spool;
 		return true;
 	}

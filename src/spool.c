@@ -466,14 +466,23 @@ static void drop_claim(struct entry *entry)
 	entry->not_before = 0;
 }
 
+/* Ends the claim of ENTRY as if it had not been made. */
+static void undo_claim(struct entry *entry)
+{
+	drop_claim(entry);
+	if (entry->attempts > 0)
+		entry->attempts--;
+}
+
 enum spool_moved spool_release(
     struct spool *spool, const struct entry *entry, bool charged, char *to, struct error *err)
 {
 	struct entry changed = *entry;
 
-	drop_claim(&changed);
-	if (!charged && changed.attempts > 0)
-		changed.attempts--;
+	if (charged)
+		drop_claim(&changed);
+	else
+		undo_claim(&changed);
 	return move_message(spool, entry, SPOOL_NEW, &changed, to, err);
 }
 
@@ -494,6 +503,19 @@ enum spool_moved spool_defer(struct spool *spool, const struct entry *entry, con
 	struct entry changed = *entry;
 
 	drop_claim(&changed);
+	changed.not_before = not_before;
+	(void)snprintf(changed.status, sizeof changed.status, "%s", status);
+	result_recorded(spool, SPOOL_NEW);
+	return move_message(spool, entry, SPOOL_NEW, &changed, to, err);
+}
+
+enum spool_moved spool_hold(struct spool *spool, const struct entry *entry, const char *status,
+    int64_t not_before, char *to, struct error *err)
+{
+	struct entry changed = *entry;
+
+	if (entry->claim != NULL)
+		undo_claim(&changed);
 	changed.not_before = not_before;
 	(void)snprintf(changed.status, sizeof changed.status, "%s", status);
 	result_recorded(spool, SPOOL_NEW);

@@ -145,6 +145,7 @@ enum spool_moved spool_draft_replace(
  * release  undoes a claim: back to waiting, with the attempt taken back when CHARGED is false
  * restart  drops D, E and N: a claimed message that a person has put back is as good as fresh
  * defer    E=STATUS, T=NOT_BEFORE; D and N as ENTRY has them
+ * hold     the same for a message that was not tried, claimed or not: no attempt is counted
  * sent     to cur/ with flag S, or removed when KEEP is false
  * mark     E=2.0.0: it is sent, and only the move to cur/ is missing
  * fail     to failed/ with E=STATUS; N as ENTRY has it
@@ -161,6 +162,8 @@ enum spool_moved spool_release(
 enum spool_moved spool_restart(
     struct spool *spool, const struct entry *entry, char *to, struct error *err);
 enum spool_moved spool_defer(struct spool *spool, const struct entry *entry, const char *status,
+    int64_t not_before, char *to, struct error *err);
+enum spool_moved spool_hold(struct spool *spool, const struct entry *entry, const char *status,
     int64_t not_before, char *to, struct error *err);
 enum spool_moved spool_sent(
     struct spool *spool, const struct entry *entry, bool keep, char *to, struct error *err);
