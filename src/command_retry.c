@@ -224,13 +224,14 @@ static enum spool_moved retry_entry(struct retrying *retrying, const struct entr
 
 /* ---- those that a filter means ---- */
 
-/* In new/, only what was tried before and waits, or is being tried again. */
+/* In new/, only what was tried before or held and waits, or is being tried again. */
 static bool is_put_off(const struct entry *entry, int64_t now)
 {
 	if (entry_has_class(entry, '2'))
 		return false;
-	return entry->claim != NULL ? entry->attempts > 1
-				    : entry->attempts > 0 && entry->not_before > now;
+	if (entry->claim != NULL)
+		return entry->attempts > 1;
+	return (entry->attempts > 0 || entry_has_class(entry, '4')) && entry->not_before > now;
 }
 
 /* From when ENTRY's message is: by its name, or else by its file; -1 when that is gone. */

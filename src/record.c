@@ -47,8 +47,6 @@ static void log_recipient(struct record *record, const struct message *message,
 	log_text(log, "to", recipient->address);
 	if (message->envelope.redirected != NULL)
 		log_text(log, "redirected", message->envelope.redirected);
-	if (message->envelope.redirected != NULL)
-		log_text(log, "redirected", message->envelope.redirected);
 	log_text(log, "relay", relay);
 	log_number(log, "attempt", (int64_t)entry->attempts);
 	log_tenths(log, "delay", delay_tenths(entry));

@@ -17,7 +17,8 @@ enum survey_state survey_state_of(const struct entry *entry, enum spool_dir dir,
 		return SURVEY_FAILED;
 	if (entry->claim != NULL && entry->not_before > now)
 		return SURVEY_IN_FLIGHT;
-	return entry->attempts > 0 ? SURVEY_DEFERRED : SURVEY_WAITING;
+	return entry->attempts > 0 || entry_has_class(entry, '4') ? SURVEY_DEFERRED
+								  : SURVEY_WAITING;
 }
 
 const char *survey_state_name(enum survey_state state)

@@ -58,13 +58,22 @@ def _literal(value: Value) -> str:
     return "{" + ", ".join(_quoted(str(item)) for item in value) + "}"
 
 
-def config_text(options: Mapping[str, Value], relays: Mapping[str, Mapping[str, Value]]) -> str:
+def _section(kind: str, name: str, options: Mapping[str, Value]) -> List[str]:
+    lines = [f"\t{key} = {_literal(value)}" for key, value in options.items()]
+    return [f"{kind} {_quoted(name)} {{", *lines, "}"]
+
+
+def config_text(
+    options: Mapping[str, Value],
+    relays: Mapping[str, Mapping[str, Value]],
+    routes: Optional[Mapping[str, Mapping[str, Value]]] = None,
+) -> str:
     """A maildrain.conf. ${VAR} in a value stays as it is, for libconfuse to expand."""
     lines = [f"{key} = {_literal(value)}" for key, value in options.items()]
     for name, relay in relays.items():
-        lines.append(f"relay {_quoted(name)} {{")
-        lines += [f"\t{key} = {_literal(value)}" for key, value in relay.items()]
-        lines.append("}")
+        lines += _section("relay", name, relay)
+    for name, route in (routes or {}).items():
+        lines += _section("route", name, route)
     return "\n".join(lines) + "\n"
 
 
@@ -84,14 +93,15 @@ class Spool:
         /,
         *,
         relays: Optional[Mapping[str, Mapping[str, Value]]] = None,
+        routes: Optional[Mapping[str, Mapping[str, Value]]] = None,
         **relay: Value,
     ) -> Path:
-        """Writes maildrain.conf: OPTIONS of the top level, RELAY as relay "main", then RELAYS.
+        """Writes maildrain.conf: OPTIONS of the top level, RELAY as relay "main", RELAYS, ROUTES.
         Nobody is told of failures unless OPTIONS has another "notify"."""
         sections: Dict[str, Mapping[str, Value]] = {"main": relay} if relay else {}
         sections.update(relays or {})
         return self.write_config_text(
-            config_text({"spool": self.path, "notify": [], **(options or {})}, sections)
+            config_text({"spool": self.path, "notify": [], **(options or {})}, sections, routes)
         )
 
     def write_config_text(self, text: Union[str, bytes]) -> Path:
