@@ -7,18 +7,10 @@
 #include "batch.h"
 #include "clock.h"
 #include "reply.h"
-#include "route.h"
-#include "staging.h"
 
 #define SCAN_PAUSE_MS 1000 /* between two looks for newcomers while there is still mail to send */
 #define ROUTE_MAX     64   /* names that find their way before the relays are looked after again */
-#define WAITING_MAX   64   /* messages between two batches that one relay may keep waiting */
 #define MEMO_NO_RELAY (MEMO_VALUES - 1)
-
-static bool may_claim(const struct dispatch *dispatch)
-{
-	return !dispatch->trouble->stop && !dispatch->stopped;
-}
 
 /* With one relay and nothing to choose no file has to be read before there is room for it. */
 static bool is_direct(const struct dispatch *dispatch)
@@ -34,9 +26,9 @@ static bool is_direct(const struct dispatch *dispatch)
  */
 static size_t progress(const struct dispatch *dispatch)
 {
-	const struct record *record = dispatch->record;
+	const struct record *record = dispatch->delivery.record;
 
-	return record->sent + record->deferred + record->failed + dispatch->untried;
+	return record->sent + record->deferred + record->failed + dispatch->delivery.untried;
 }
 
 static size_t parked(const struct dispatch *dispatch)
@@ -84,290 +76,18 @@ static bool is_scan_due(const struct dispatch *dispatch)
 	return clock_monotonic() >= dispatch->next_scan_ms;
 }
 
-/* ---- messages that are not under way ---- */
-
-static struct message *message_get(struct dispatch *dispatch)
-{
-	struct message *message = dispatch->unused;
-
-	if (message != NULL) {
-		dispatch->unused = message->next;
-		message->next = NULL;
-		return message;
-	}
-	message = malloc(sizeof *message);
-	if (message != NULL) {
-		message_init(message);
-		return message;
-	}
-	error_set(&dispatch->trouble->err, EX_OSERR, "out of memory for another message");
-	trouble_stop(dispatch->trouble);
-	return NULL;
-}
-
-static void message_put(struct dispatch *dispatch, struct message *message)
-{
-	claims_drop(message);
-	record_unreserve(dispatch->record, message);
-	message_close(message);
-	message->next = dispatch->unused;
-	dispatch->unused = message;
-}
-
-/* Nobody more is served in this attempt. */
-static void settle(struct dispatch *dispatch, struct message *message)
-{
-	if (!message->withdrawn &&
-	    record_settled(dispatch->record, message, &dispatch->trouble->err) == -1)
-		trouble_stop(dispatch->trouble);
-	message_put(dispatch, message);
-}
-
-/* ---- from a name to a relay ---- */
-
-/* Reads MESSAGE from NAME; false when it is not to be sent, and all is said and done. */
-static bool load(struct dispatch *dispatch, struct message *message, const char *name)
-{
-	struct envelope_fault fault;
-
-	switch (message_load(message, dispatch->spool->dir[SPOOL_NEW], name, &fault)) {
-	case MESSAGE_LOADED:
-		return true;
-	case MESSAGE_GONE:
-		return false;
-	case MESSAGE_INVALID:
-		scan_give_up(dispatch->scan, &message->entry, fault.status, fault.text);
-		return false;
-	case MESSAGE_ERROR:
-		trouble_fault(dispatch->trouble, name, fault.text);
-		return false;
-	case MESSAGE_FOREIGN:
-		break;
-	}
-	if (!scan_is_settled(dispatch->scan, &message->entry))
-		trouble_file(dispatch->trouble, name, fault.text);
-	return false;
-}
-
-/* Whether a person has put MESSAGE back, or it begins anew after its last attempt. */
-static bool begins_anew(const struct dispatch *dispatch, const struct message *message)
-{
-	return entry_has_class(&message->entry, '5') ||
-	       !scan_has_attempts(dispatch->scan, &message->entry);
-}
-
-/* Reads NAME, and knows then who is to be served; false when it is not to be sent. */
-static bool look_into(struct dispatch *dispatch, struct message *message, const char *name)
-{
-	if (!load(dispatch, message, name))
-		return false;
-	if (scan_has_expired(&message->entry)) {
-		scan_give_up(
-		    dispatch->scan, &message->entry, "5.4.7", "it expired before it could be sent");
-		return false;
-	}
-	if (begins_anew(dispatch, message)) {
-		message->anew = envelope_count(&message->envelope, RECIPIENT_FAILED) > 0;
-		envelope_restart(&message->envelope);
-	}
-	return true;
-}
-
-static bool reserve(struct dispatch *dispatch, struct message *message)
-{
-	if (record_reserve(dispatch->record, message, &dispatch->trouble->err) == 0)
-		return true;
-	trouble_fault(dispatch->trouble, message->name, dispatch->trouble->err.text);
-	return false;
-}
-
-/* Claims MESSAGE; false when somebody else was first or its name has no room. */
-static bool claim(struct dispatch *dispatch, struct message *message)
-{
-	const enum spool_moved moved =
-	    claims_take(dispatch->claims, message, &dispatch->trouble->err);
-
-	if (moved != SPOOL_MOVED)
-		trouble_move(dispatch->trouble, message->name, moved);
-	return moved == SPOOL_MOVED;
-}
-
-/* Its failures are forgotten; false when they can't be, and MESSAGE is as it was. */
-static bool begin_anew(struct dispatch *dispatch, struct message *message)
-{
-	struct trouble *trouble = dispatch->trouble;
-
-	if (record_restart(dispatch->record, message, &trouble->err) == 0)
-		return true;
-	trouble_fault(trouble, message->name, trouble->err.text);
-	if (record_settled(dispatch->record, message, &trouble->err) == -1)
-		trouble_stop(trouble);
-	return false;
-}
-
-/* Makes MESSAGE this run's; false when that came to an end before. */
-static bool begin(struct dispatch *dispatch, struct message *message)
-{
-	const bool anew = begins_anew(dispatch, message);
-
-	if (!reserve(dispatch, message))
-		return false;
-	if (anew)
-		message->entry.attempts = 0;
-	return claim(dispatch, message) && (!anew || begin_anew(dispatch, message));
-}
-
-/* What the limits of a relay keep for another run is told once. */
-static void tell_over(struct dispatch *dispatch, struct lane *lane)
-{
-	if (!lane->over || lane->over_told)
-		return;
-	lane->over_told = true;
-	log_begin(dispatch->log, LOG_LEVEL_NOTICE, "paced");
-	log_text(dispatch->log, "relay", lane->relay->name);
-	log_number(dispatch->log, "seconds", lane->pace_ms / 1000);
-	log_text(dispatch->log, "text",
-	    lane->paced == PACE_QUOTA ? "its quota is used up; mail waits"
-				      : "it may not be given more so soon; mail waits");
-	log_end(dispatch->log);
-}
-
-/* A lane that can't even be opened, or counted for, is out. */
-static bool is_yes(struct dispatch *dispatch, struct lane *lane, int answer)
-{
-	if (answer == -1) {
-		trouble_note(dispatch->trouble);
-		dispatch->lane_lost = true;
-	}
-	tell_over(dispatch, lane);
-	return answer == 1;
-}
-
-static bool is_ready(struct dispatch *dispatch, struct lane *lane, size_t count)
-{
-	return is_yes(dispatch, lane, lane_ready(lane, count, &dispatch->trouble->err));
-}
-
-static bool is_admitted(struct dispatch *dispatch, struct lane *lane, struct message *message)
-{
-	return is_yes(dispatch, lane, lane_admit(lane, message, &dispatch->trouble->err));
-}
-
-static void batch_done(struct dispatch *dispatch, struct message *message);
-
-/* Hands MESSAGE over to its lane, which is ready, or to its end when there is nobody to serve. */
-static void submit(struct dispatch *dispatch, struct message *message)
-{
-	const char *redirect_to = dispatch->config->redirect_to;
-
-	envelope_refuse_faulty(&message->envelope);
-	if (envelope_count(&message->envelope, RECIPIENT_TODO) == 0) {
-		batch_done(dispatch, message);
-	} else if (redirect_to != NULL && staging_redirect(message, redirect_to) == -1) {
-		error_set(&dispatch->trouble->err, EX_OSERR, "out of memory to redirect a message");
-		trouble_stop(dispatch->trouble);
-		settle(dispatch, message);
-	} else {
-		lane_submit(&dispatch->lane[message->lane], message);
-	}
-}
-
-static void refuse_size(struct message *message)
-{
-	message_settle(message, RECIPIENT_FAILED, "5.3.4",
-	    "larger than the message_size of each relay that it could go by");
-}
-
-/* ---- batches ---- */
-
-/*
- * Finds a way for those of MESSAGE, claimed, who are not served yet. False when there is none in
- * this attempt.
- */
-static bool send_on(struct dispatch *dispatch, struct message *message)
-{
-	struct envelope_fault fault;
-	struct batch batch;
-	struct lane *lane;
-
-	if (message_rewind(message, dispatch->spool->dir[SPOOL_NEW], &fault) == -1) {
-		trouble_fault(dispatch->trouble, message->name, fault.text);
-		return false;
-	}
-	switch (batch_find(dispatch->config, dispatch->lane, message, message->lane, &batch)) {
-	case BATCH_NOBODY:
-		dispatch->stranded = dispatch->stranded || batch.stranded;
-		return false;
-	case BATCH_TOO_LARGE:
-		refuse_size(message);
-		batch_done(dispatch, message);
-		return true;
-	case BATCH_SEND:
-		break;
-	}
-	message->lane = batch.relay;
-	lane = &dispatch->lane[batch.relay];
-	if (lane->waiting_count >= WAITING_MAX || !reserve(dispatch, message))
-		return false;
-	lane_hold(lane, message);
-	return true;
-}
-
-/* Those of MESSAGE that were served now have their results. */
-static void batch_done(struct dispatch *dispatch, struct message *message)
-{
-	const char *relay = dispatch->config->relay[message->lane].name;
-
-	if (!message->withdrawn && record_batch(dispatch->record, message, relay) &&
-	    batch_has_more(message) && may_claim(dispatch) && send_on(dispatch, message))
-		return;
-	settle(dispatch, message);
-}
-
-/* Those that wait for LANE with other recipients served go on, or to their end. */
-static void serve_waiting(struct dispatch *dispatch, struct lane *lane)
-{
-	while (lane->waiting != NULL) {
-		struct message *message = lane->waiting;
-		const bool goes_on =
-		    !message->withdrawn && may_claim(dispatch) && lane_is_active(lane);
-
-		if (goes_on && (!is_ready(dispatch, lane, lane->waiting_count) ||
-				   !is_admitted(dispatch, lane, message)))
-			return;
-		lane_unhold(lane, message);
-		if (goes_on)
-			submit(dispatch, message);
-		else
-			settle(dispatch, message);
-	}
-}
-
 /* ---- names ---- */
 
 /* Nobody of MESSAGE, not claimed, can be served now. */
 static void leave(struct dispatch *dispatch, struct message *message, bool stranded)
 {
-	dispatch->stranded = dispatch->stranded || stranded;
+	dispatch->delivery.stranded = dispatch->delivery.stranded || stranded;
 	if (stranded) {
 		memo_put(&dispatch->memo, message->name, MEMO_NO_RELAY);
-		message_put(dispatch, message);
+		delivery_put(&dispatch->delivery, message);
 	} else {
-		settle(dispatch, message);
-		dispatch->untried++;
-	}
-}
-
-/* Starts with MESSAGE, read and not claimed, for those in RECIPIENT_TODO. */
-static void start(struct dispatch *dispatch, struct message *message, bool too_large)
-{
-	if (!begin(dispatch, message)) {
-		message_put(dispatch, message);
-	} else if (too_large) {
-		refuse_size(message);
-		batch_done(dispatch, message);
-	} else {
-		submit(dispatch, message);
+		delivery_settle(&dispatch->delivery, message);
+		dispatch->delivery.untried++;
 	}
 }
 
@@ -375,9 +95,9 @@ static void start(struct dispatch *dispatch, struct message *message, bool too_l
 static bool has_room(
     struct dispatch *dispatch, struct lane *lane, bool ready, struct message *message)
 {
-	if (!ready && (lane_parked(lane) > 0 || !is_ready(dispatch, lane, 1)))
+	if (!ready && (lane_parked(lane) > 0 || !delivery_ready(&dispatch->delivery, lane, 1)))
 		return false;
-	return is_admitted(dispatch, lane, message);
+	return delivery_admit(&dispatch->delivery, lane, message);
 }
 
 /*
@@ -386,7 +106,7 @@ static bool has_room(
  */
 static void take_on(struct dispatch *dispatch, size_t place, const struct lane *ready)
 {
-	struct message *message = message_get(dispatch);
+	struct message *message = delivery_get(&dispatch->delivery);
 	const char *name = queue_at(&dispatch->scan->queue, place);
 	const size_t hint = ready != NULL ? (size_t)(ready - dispatch->lane) : SIZE_MAX;
 	struct batch batch;
@@ -395,8 +115,8 @@ static void take_on(struct dispatch *dispatch, size_t place, const struct lane *
 
 	if (message == NULL)
 		return;
-	if (!look_into(dispatch, message, name)) {
-		message_put(dispatch, message);
+	if (!delivery_look_into(&dispatch->delivery, message, name)) {
+		delivery_put(&dispatch->delivery, message);
 		return;
 	}
 	next = batch_find(dispatch->config, dispatch->lane, message, hint, &batch);
@@ -407,13 +127,13 @@ static void take_on(struct dispatch *dispatch, size_t place, const struct lane *
 	message->lane = next == BATCH_SEND ? batch.relay : 0;
 	lane = &dispatch->lane[message->lane];
 	if (next == BATCH_TOO_LARGE || has_room(dispatch, lane, lane == ready, message)) {
-		start(dispatch, message, next == BATCH_TOO_LARGE);
+		delivery_start(&dispatch->delivery, message, next == BATCH_TOO_LARGE);
 		return;
 	}
 	memo_put(&dispatch->memo, message->name, message->lane);
 	if (lane->state != LANE_OUT)
 		(void)lane_park(lane, place); /* without memory the next scan finds it again */
-	message_put(dispatch, message);
+	delivery_put(&dispatch->delivery, message);
 }
 
 /* What was parked for LANE, as far as it is ready. */
@@ -421,8 +141,9 @@ static void serve_parked(struct dispatch *dispatch, struct lane *lane)
 {
 	size_t place;
 
-	while (may_claim(dispatch) && lane_parked(lane) > 0 &&
-	       is_ready(dispatch, lane, lane_parked(lane)) && lane_unpark(lane, &place))
+	while (delivery_may_claim(&dispatch->delivery) && lane_parked(lane) > 0 &&
+	       delivery_ready(&dispatch->delivery, lane, lane_parked(lane)) &&
+	       lane_unpark(lane, &place))
 		take_on(dispatch, place, lane);
 }
 
@@ -447,12 +168,12 @@ static bool feed_direct(struct dispatch *dispatch)
 	size_t place;
 
 	serve_parked(dispatch, lane);
-	while (may_claim(dispatch) && lane->state != LANE_OUT) {
+	while (delivery_may_claim(&dispatch->delivery) && lane->state != LANE_OUT) {
 		if (lane_parked(lane) > 0)
 			return lane_is_active(lane);
 		if (!next_due(dispatch, &place))
 			return false;
-		if (!is_ready(dispatch, lane, queue_left(queue) + 1)) {
+		if (!delivery_ready(&dispatch->delivery, lane, queue_left(queue) + 1)) {
 			queue_put_back(queue);
 			return !lane->over;
 		}
@@ -512,18 +233,21 @@ static bool feed_routed(struct dispatch *dispatch)
 	size_t place;
 
 	if (!any_left(dispatch)) {
-		dispatch->stranded = dispatch->stranded || dispatch_left(dispatch) > 0;
+		dispatch->delivery.stranded =
+		    dispatch->delivery.stranded || dispatch_left(dispatch) > 0;
 		return false;
 	}
 	for (size_t i = 0; i < dispatch->config->relay_count; i++)
 		serve_parked(dispatch, &dispatch->lane[i]);
-	for (int i = 0; i < ROUTE_MAX && may_claim(dispatch) && any_hungry(dispatch); i++) {
+	for (int i = 0;
+	     i < ROUTE_MAX && delivery_may_claim(&dispatch->delivery) && any_hungry(dispatch);
+	     i++) {
 		if (!next_due(dispatch, &place))
 			break;
 		find_way(dispatch, place);
 	}
 	dispatch->more = queue_left(&dispatch->scan->queue) > 0 && any_hungry(dispatch);
-	return may_claim(dispatch) && (dispatch->more || any_parked(dispatch));
+	return delivery_may_claim(&dispatch->delivery) && (dispatch->more || any_parked(dispatch));
 }
 
 /*
@@ -544,10 +268,10 @@ static void mark_wanted(struct dispatch *dispatch)
 /* All that was parked has to find its way anew. */
 static void lose_lane(struct dispatch *dispatch)
 {
-	dispatch->lane_lost = false;
+	dispatch->delivery.lane_lost = false;
 	mark_wanted(dispatch);
 	memo_clear(&dispatch->memo);
-	if (!is_direct(dispatch) && may_claim(dispatch))
+	if (!is_direct(dispatch) && delivery_may_claim(&dispatch->delivery))
 		dispatch_scan(dispatch);
 }
 
@@ -555,142 +279,34 @@ bool dispatch_feed(struct dispatch *dispatch)
 {
 	bool more;
 
-	if (dispatch->lane_lost)
+	if (dispatch->delivery.lane_lost)
 		lose_lane(dispatch);
 	for (size_t i = 0; i < dispatch->config->relay_count; i++)
-		serve_waiting(dispatch, &dispatch->lane[i]);
+		delivery_serve_waiting(&dispatch->delivery, &dispatch->lane[i]);
 	more = is_direct(dispatch) ? feed_direct(dispatch) : feed_routed(dispatch);
-	return more || dispatch->lane_lost;
-}
-
-/* ---- from a result to a state ---- */
-
-/* Whoever has no result, or one that counts for nothing, is to be served another time. */
-static void undo_batch(struct envelope *envelope)
-{
-	for (size_t i = 0; i < envelope->count; i++) {
-		struct recipient *recipient = &envelope->recipient[i];
-
-		if (recipient->tried || recipient->state == RECIPIENT_TODO)
-			recipient->state = RECIPIENT_LATER;
-		recipient->tried = false;
-	}
-}
-
-static void untry(struct dispatch *dispatch, struct message *message)
-{
-	lane_readmit(&dispatch->lane[message->lane], message);
-	undo_batch(&message->envelope);
-	dispatch->untried++;
-	settle(dispatch, message);
-}
-
-/* Messages whose results were held back: failures if the relay is well, untried if it is not. */
-static void release_held(struct dispatch *dispatch, struct lane *lane, bool relay_works)
-{
-	struct message *held;
-
-	while ((held = breaker_take(&lane->breaker)) != NULL) {
-		if (relay_works)
-			batch_done(dispatch, held);
-		else
-			untry(dispatch, held);
-	}
-}
-
-static void slow_lane(struct dispatch *dispatch, struct lane *lane, const struct message *message)
-{
-	if (!message->slow_down || !pace_slow(&lane->pace, message->retry_after, clock_now_us()))
-		return;
-	log_begin(dispatch->log, LOG_LEVEL_NOTICE, "slowed");
-	log_text(dispatch->log, "relay", lane->relay->name);
-	log_text(dispatch->log, "text", "it wants less mail at a time: it gets half as much");
-	log_end(dispatch->log);
-}
-
-/* Records what came of MESSAGE. */
-static void take_result(struct dispatch *dispatch, struct lane *lane, struct message *message)
-{
-	if (dispatch->config->redirect_to != NULL)
-		staging_restore(message);
-	slow_lane(dispatch, lane, message);
-	account_result(dispatch->account, message->lane, message);
-	if (message->verdict == MESSAGE_UNTRIED) {
-		untry(dispatch, message);
-		return;
-	}
-	switch (breaker_see(&lane->breaker, message)) {
-	case BREAKER_RECORD_HELD:
-		release_held(dispatch, lane, true);
-		break;
-	case BREAKER_RECORD:
-		break;
-	case BREAKER_HOLD:
-	case BREAKER_TRIP:
-		return;
-	}
-	batch_done(dispatch, message);
-}
-
-/* What is in the log is on the disk. */
-static void sync_when_due(struct dispatch *dispatch)
-{
-	if (spool_sync_left(dispatch->spool, clock_monotonic()) > 0)
-		return;
-	if (spool_sync(dispatch->spool, &dispatch->trouble->err) == -1)
-		trouble_stop(dispatch->trouble);
-	log_flush(dispatch->log);
-}
-
-static void take_results(struct dispatch *dispatch, struct lane *lane)
-{
-	struct message *message;
-
-	while ((message = lane_result(lane)) != NULL) {
-		take_result(dispatch, lane, message);
-		sync_when_due(dispatch);
-	}
-}
-
-void dispatch_renew(struct dispatch *dispatch)
-{
-	struct message *message;
-	enum spool_moved moved;
-
-	while (
-	    (message = claims_renew(dispatch->claims, &moved, &dispatch->trouble->err)) != NULL) {
-		struct lane *lane = &dispatch->lane[message->lane];
-
-		if (moved != SPOOL_GONE) {
-			trouble_move(dispatch->trouble, message->name, moved);
-			continue;
-		}
-		record_vanished(dispatch->record, &message->entry);
-		message->withdrawn = true;
-		if (message->submitted)
-			lane->kind->withdraw(lane->transport, message);
-	}
+	return more || dispatch->delivery.lane_lost;
 }
 
 /* ---- relays ---- */
 
 static void log_out(struct dispatch *dispatch, const struct lane *lane, bool down, const char *why)
 {
-	log_begin(dispatch->log, LOG_LEVEL_ERROR, down ? "relay-down" : "relay-misconfigured");
-	log_text(dispatch->log, "relay", lane->relay->name);
-	log_text(dispatch->log, "url", lane->relay->url);
-	log_text(dispatch->log, "reply", why);
-	log_text(dispatch->log, "text",
+	log_begin(
+	    dispatch->delivery.log, LOG_LEVEL_ERROR, down ? "relay-down" : "relay-misconfigured");
+	log_text(dispatch->delivery.log, "relay", lane->relay->name);
+	log_text(dispatch->delivery.log, "url", lane->relay->url);
+	log_text(dispatch->delivery.log, "reply", why);
+	log_text(dispatch->delivery.log, "text",
 	    any_left(dispatch) ? "mail goes to the next relay" : "mail waits");
-	log_end(dispatch->log);
+	log_end(dispatch->delivery.log);
 }
 
 /* What is told to those who watch is not worth ending a run that can send. */
 static void note_end(struct dispatch *dispatch, const struct lane *lane, bool down)
 {
-	if (account_end_relay(dispatch->account, (size_t)(lane - dispatch->lane), down,
-		&dispatch->trouble->err) == -1)
-		trouble_note(dispatch->trouble);
+	if (account_end_relay(dispatch->delivery.account, (size_t)(lane - dispatch->lane), down,
+		&dispatch->delivery.trouble->err) == -1)
+		trouble_note(dispatch->delivery.trouble);
 }
 
 /* Those who waited for LANE, which is no more, go another way or back. */
@@ -699,15 +315,16 @@ static void turn_away(struct dispatch *dispatch, struct lane *lane)
 	struct message *message;
 
 	while ((message = lane_take_held(lane)) != NULL)
-		if (message->withdrawn || !may_claim(dispatch) || !send_on(dispatch, message))
-			settle(dispatch, message);
+		if (message->withdrawn || !delivery_may_claim(&dispatch->delivery) ||
+		    !delivery_send_on(&dispatch->delivery, message))
+			delivery_settle(&dispatch->delivery, message);
 }
 
 /* That slots are lost makes the relay get less, and no harm to mail. */
 static void close_lane(struct dispatch *dispatch, struct lane *lane, enum lane_state state)
 {
-	if (lane_close(lane, state, &dispatch->trouble->err) == -1)
-		trouble_note(dispatch->trouble);
+	if (lane_close(lane, state, &dispatch->delivery.trouble->err) == -1)
+		trouble_note(dispatch->delivery.trouble);
 }
 
 /* LANE is of no use; nothing is under way there. */
@@ -717,14 +334,14 @@ static void take_out(struct dispatch *dispatch, struct lane *lane, bool down, co
 
 	(void)snprintf(reason, sizeof reason, "%s", why);
 	lane_finish(lane);
-	take_results(dispatch, lane);
+	delivery_take_results(&dispatch->delivery, lane);
 	close_lane(dispatch, lane, LANE_OUT);
-	release_held(dispatch, lane, false);
+	delivery_release_held(&dispatch->delivery, lane, false);
 	log_out(dispatch, lane, down, reason);
 	note_end(dispatch, lane, true);
 	turn_away(dispatch, lane);
-	dispatch->lane_lost = true;
-	dispatch->stranded = dispatch->stranded || is_direct(dispatch);
+	dispatch->delivery.lane_lost = true;
+	dispatch->delivery.stranded = dispatch->delivery.stranded || is_direct(dispatch);
 }
 
 static void check_health(struct dispatch *dispatch, struct lane *lane)
@@ -747,7 +364,7 @@ void dispatch_prepare(struct dispatch *dispatch, struct waits *waits)
 		check_health(dispatch, &dispatch->lane[i]);
 		lane_prepare(&dispatch->lane[i], waits);
 	}
-	if (dispatch->lane_lost || dispatch->more)
+	if (dispatch->delivery.lane_lost || dispatch->more)
 		waits_within(waits, 0);
 }
 
@@ -755,12 +372,12 @@ void dispatch_work(struct dispatch *dispatch, const struct waits *waits)
 {
 	for (size_t i = 0; i < dispatch->config->relay_count; i++) {
 		lane_work(&dispatch->lane[i], waits);
-		take_results(dispatch, &dispatch->lane[i]);
+		delivery_take_results(&dispatch->delivery, &dispatch->lane[i]);
 		/* What it has refused can go by another, even if nothing else is left. */
 		if (dispatch->lane[i].breaker.tripped)
 			check_health(dispatch, &dispatch->lane[i]);
 	}
-	sync_when_due(dispatch);
+	delivery_sync(&dispatch->delivery);
 }
 
 void dispatch_finish(struct dispatch *dispatch)
@@ -771,9 +388,9 @@ void dispatch_finish(struct dispatch *dispatch)
 		if (lane->state != LANE_OPEN && lane->state != LANE_ASKING)
 			continue;
 		lane_finish(lane);
-		take_results(dispatch, lane);
+		delivery_take_results(&dispatch->delivery, lane);
 		/* Stopped before the relay could show that it works, they are not known to fail. */
-		release_held(dispatch, lane, !dispatch->stopped);
+		delivery_release_held(&dispatch->delivery, lane, !dispatch->delivery.stopped);
 		turn_away(dispatch, lane);
 		note_end(dispatch, lane, false);
 		close_lane(dispatch, lane, LANE_CLOSED);
@@ -782,15 +399,19 @@ void dispatch_finish(struct dispatch *dispatch)
 
 int dispatch_open(struct dispatch *dispatch)
 {
-	const struct config *config = dispatch->config;
+	const struct config *config = dispatch->delivery.config;
 
+	dispatch->config = config;
+	dispatch->scan = dispatch->delivery.scan;
 	dispatch->lane = calloc(config->relay_count, sizeof *dispatch->lane);
+	dispatch->delivery.lane = dispatch->lane;
 	if (dispatch->lane == NULL) {
-		error_set(&dispatch->trouble->err, EX_OSERR, "out of memory for the relays");
+		error_set(
+		    &dispatch->delivery.trouble->err, EX_OSERR, "out of memory for the relays");
 		return -1;
 	}
 	for (size_t i = 0; i < config->relay_count; i++)
-		lane_init(&dispatch->lane[i], &config->relay[i], dispatch->spool);
+		lane_init(&dispatch->lane[i], &config->relay[i], dispatch->delivery.spool);
 	mark_wanted(dispatch);
 	return 0;
 }
@@ -802,10 +423,10 @@ void dispatch_free(struct dispatch *dispatch)
 	free(dispatch->lane);
 	dispatch->lane = NULL;
 	memo_free(&dispatch->memo);
-	while (dispatch->unused != NULL) {
-		struct message *message = dispatch->unused;
+	while (dispatch->delivery.unused != NULL) {
+		struct message *message = dispatch->delivery.unused;
 
-		dispatch->unused = message->next;
+		dispatch->delivery.unused = message->next;
 		message_free(message);
 		free(message);
 	}

@@ -16,42 +16,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "account.h"
-#include "claims.h"
-#include "config.h"
-#include "lane.h"
-#include "log.h"
+#include "delivery.h"
 #include "memo.h"
-#include "message.h"
-#include "record.h"
-#include "scan.h"
-#include "spool.h"
-#include "trouble.h"
 #include "waits.h"
 
 struct dispatch {
+	struct delivery delivery;
 	const struct config *config;
-	struct spool *spool;
-	struct log *log;
-	struct record *record;
-	struct account *account;
-	struct trouble *trouble;
-	struct claims *claims;
 	struct scan *scan;
 	struct lane *lane;	 /* one for each relay of the config, in its order */
 	struct memo memo;	 /* which lane a name was parked in */
-	struct message *unused;	 /* a list */
-	size_t untried;		 /* messages that came back untried */
 	size_t progress_at_scan; /* progress when the last scan began */
 	int64_t next_scan_ms;	 /* from when on, monotonic, another may look for newcomers */
 	int64_t routing_ms;	 /* since the last scan, what it has cost to find where names go */
-	bool more;	/* names whose way is not known are left, and a relay may want them */
-	bool lane_lost; /* so what was parked has to find its way again */
-	bool stranded;	/* there is mail due whose relays are all of no use */
-	bool stopped;	/* somebody wants the run to end: claim no more */
+	bool more; /* names whose way is not known are left, and a relay may want them */
 };
 
-/* What DISPATCH needs besides is set by the caller and outlives it. 0, or -1 with trouble->err. */
+/* What delivery points to is set by the caller and outlives DISPATCH. 0, or -1 with trouble's err.
+ */
 int dispatch_open(struct dispatch *dispatch);
 void dispatch_free(struct dispatch *dispatch);
 
@@ -71,9 +53,6 @@ void dispatch_prepare(struct dispatch *dispatch, struct waits *waits);
 
 /* Moves bytes and records results. */
 void dispatch_work(struct dispatch *dispatch, const struct waits *waits);
-
-/* Keeps the claims of what is in hand. What others have taken over is not completed here. */
-void dispatch_renew(struct dispatch *dispatch);
 
 /* Says goodbye to all relays and records what they still bring. */
 void dispatch_finish(struct dispatch *dispatch);

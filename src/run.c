@@ -102,7 +102,7 @@ static void wait_for_relays(struct run *run)
 /* Whether there is mail to give, or under way. */
 static bool goes_on(struct run *run)
 {
-	run->dispatch.stopped = stop_asked != 0;
+	run->dispatch.delivery.stopped = stop_asked != 0;
 	return dispatch_feed(&run->dispatch) || dispatch_under_way(&run->dispatch) > 0;
 }
 
@@ -115,14 +115,14 @@ static int drain(struct run *run)
 	if (queue_left(&run->scan.queue) == 0)
 		return EX_OK;
 	while (goes_on(run)) {
-		dispatch_renew(&run->dispatch);
+		delivery_renew(&run->dispatch.delivery);
 		show_progress(run);
 		note(run, account_go_on(&run->account, &run->trouble.err));
 		wait_for_relays(run);
 		dispatch_work(&run->dispatch, &run->waits);
 	}
 	dispatch_finish(&run->dispatch);
-	return run->dispatch.stranded && may_claim(run) ? EX_TEMPFAIL : EX_OK;
+	return run->dispatch.delivery.stranded && may_claim(run) ? EX_TEMPFAIL : EX_OK;
 }
 
 /* ---- the whole run ---- */
@@ -305,7 +305,7 @@ static bool run_open(struct run *run, const struct config *config, struct log *l
 	claims_init(&run->claims, &run->spool, config);
 	run->scan =
 	    (struct scan){.record = &run->record, .trouble = &run->trouble, .claims = &run->claims};
-	run->dispatch = (struct dispatch){
+	run->dispatch.delivery = (struct delivery){
 	    .config = config,
 	    .spool = &run->spool,
 	    .log = log,
