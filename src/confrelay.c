@@ -9,6 +9,7 @@
 #include "conflogin.h"
 #include "confurl.h"
 #include "confvalue.h"
+#include "meter.h"
 #include "slurp.h"
 #include "units.h"
 
@@ -17,7 +18,6 @@
 #define WEIGHT_MAX	1000
 #define MESSAGES_MAX	1000000 /* on a connection */
 #define RECIPIENTS_MAX	10000	/* of a message */
-#define LIMIT_MAX	1000000000
 #define REGION_MAX	32
 #define REGION_LETTERS	"abcdefghijklmnopqrstuvwxyz0123456789-"
 #define TIMEOUT_MAX	3600 /* seconds */
@@ -233,18 +233,34 @@ static int fill_helo(const struct confparse_section *section, struct relay_confi
 	return confcheck_copy(section, "helo", &relay->helo);
 }
 
-/* So many in a time: "14/s". UNITS are the letters that may stand behind the slash. */
-static int fill_limit(const struct confparse_section *section, const char *name, const char *units,
-    const char *must, struct relay_limit *limit)
+/* So many in a time, up to MAX: "14/s". UNITS are the letters that may stand behind the slash. */
+static int fill_limit(const struct confparse_section *section, const char *name, int64_t max,
+    const char *units, const char *must, struct relay_limit *limit)
 {
 	const char *text = cfg_getstr(section->cfg, name);
 
 	if (!text)
 		return 0;
-	if (!units_rate(text, LIMIT_MAX, &limit->count, &limit->seconds) || limit->count < 1 ||
-	    !strchr(units, text[strlen(text) - 1]))
-		return confcheck_fail(section, name, 0, must);
-	return 0;
+	if (units_rate(text, max, &limit->count, &limit->seconds) && limit->count > 0 &&
+	    strchr(units, text[strlen(text) - 1]))
+		return 0;
+	*limit = (struct relay_limit){0};
+	return section->parse->use == CONFIG_SPOOL ? 0 : confcheck_fail(section, name, 0, must);
+}
+
+/* Also for those who look at the spool, where variables may be unset and faults mean no limit. */
+static int fill_pace(const struct confparse_section *section, struct relay_config *relay)
+{
+	if (fill_limit(section, "rate", METER_RATE_MAX, "smh",
+		"must be up to 1000000 recipients in a second, minute or hour, such as \"14/s\", "
+		"\"200/m\" or \"2000/h\"; for a day there is quota",
+		&relay->rate))
+		return -1;
+	return fill_limit(section, "quota", METER_QUOTA_MAX, "d",
+	    "must be up to 9999999 recipients in a day, such as \"50000/d\"; for a second, minute "
+	    "or "
+	    "hour there is rate",
+	    &relay->quota);
 }
 
 static int fill_limits(const struct confparse_section *section, struct relay_config *relay)
@@ -256,15 +272,7 @@ static int fill_limits(const struct confparse_section *section, struct relay_con
 		&relay->recipients_per_message) ||
 	    confcheck_size(section, "message_size", &relay->message_size))
 		return -1;
-	if (fill_limit(section, "rate", "smh",
-		"must be a number of recipients in a second, minute or hour, such as \"14/s\", "
-		"\"200/m\" or \"2000/h\"; for a day there is quota",
-		&relay->rate))
-		return -1;
-	return fill_limit(section, "quota", "d",
-	    "must be a number of recipients in a day, such as \"50000/d\"; for a second, minute or "
-	    "hour there is rate",
-	    &relay->quota);
+	return fill_pace(section, relay);
 }
 
 /* How many sessions there may be, and what each of them may have under way. */
@@ -311,7 +319,7 @@ int confrelay_fill(const struct confparse_section *section, struct relay_config 
 	if (!relay->name)
 		return confparse_fail_memory(section->parse);
 	if (section->parse->use == CONFIG_SPOOL)
-		return 0;
+		return fill_pace(section, relay);
 	if (confcheck_values(section) || fill_url(section, relay, &url) ||
 	    check_meanings(section, relay) || fill_tls(section, relay, &url) ||
 	    fill_helo(section, relay) || fill_files(section, relay) ||

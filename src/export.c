@@ -162,14 +162,32 @@ static json_t *last_run(const struct history_run *run)
 	return whole(object, missing);
 }
 
+static json_t *rate(const struct relay_limit *limit)
+{
+	json_t *object;
+	int missing;
+
+	if (limit->count == 0)
+		return json_null();
+	object = json_object();
+	missing = put(object, "recipients", json_integer(limit->count));
+	missing |= put(object, "seconds", json_integer(limit->seconds));
+	return whole(object, missing);
+}
+
 static json_t *relay(const struct history_relay *relay)
 {
+	const bool quota = relay->quota.count > 0;
 	json_t *object = json_object();
 	int missing = put(object, "name", string(relay->name));
 
 	missing |= put(object, "up", relay->tried ? json_boolean(relay->up) : json_null());
 	missing |= put(object, "since", number_or_null(relay->since, relay->tried));
 	missing |= put(object, "accepted", number_or_null(relay->accepted, relay->accepted > 0));
+	missing |= put(object, "retry", number_or_null(relay->retry_at, relay->retry_at > 0));
+	missing |= put(object, "rate", rate(&relay->rate));
+	missing |= put(object, "quota", number_or_null(relay->quota.count, quota));
+	missing |= put(object, "used", number_or_null(relay->used, quota));
 	return whole(object, missing);
 }
 

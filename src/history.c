@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "clock.h"
+#include "pace.h"
 #include "state.h"
 
 #define TOTALS "totals"
@@ -48,7 +50,18 @@ static int load_relay(const struct spool *spool, struct history_relay *relay, st
 	relay->tried = relay->since > 0;
 	relay->up = *state_value(&state, 'U') == 1;
 	relay->accepted = *state_value(&state, 'S');
+	relay->retry_at = *state_value(&state, 'P');
 	return 0;
+}
+
+static int load_limits(const struct spool *spool, const struct relay_config *config,
+    struct history_relay *relay, struct error *err)
+{
+	relay->rate = config->rate;
+	relay->quota = config->quota;
+	if (config->quota.count == 0)
+		return 0;
+	return pace_used(spool, config, clock_now_us(), &relay->used, err);
 }
 
 int history_load(const struct spool *spool, const struct config *config, struct history *history,
@@ -60,7 +73,8 @@ int history_load(const struct spool *spool, const struct config *config, struct 
 		return -1;
 	for (size_t i = 0; i < config->relay_count; i++) {
 		history->relay[i].name = config->relay[i].name;
-		if (load_relay(spool, &history->relay[i], err) == -1)
+		if (load_relay(spool, &history->relay[i], err) == -1 ||
+		    load_limits(spool, &config->relay[i], &history->relay[i], err) == -1)
 			return -1;
 	}
 	return 0;
@@ -99,6 +113,23 @@ int history_add(struct spool *spool, const struct history_totals *more,
 	return state_update(spool, RUN, set_run, &last, err);
 }
 
+/* Seconds for which a relay that was down in so many RUNS is left alone. */
+static int64_t pause_after(int64_t runs)
+{
+	static const int64_t minutes[] = {1, 2, 4, 8, 15};
+	const int64_t last = (int64_t)(sizeof minutes / sizeof minutes[0]) - 1;
+
+	return 60 * minutes[runs - 1 < last ? runs - 1 : last];
+}
+
+static void set_failure(struct state *state, const struct history_seen *seen)
+{
+	int64_t *runs = state_value(state, 'F');
+
+	*runs = seen->up ? 0 : *runs + 1;
+	*state_value(state, 'P') = seen->up ? 0 : seen->now + pause_after(*runs);
+}
+
 static void set_relay(struct state *state, void *context)
 {
 	const struct history_seen *seen = context;
@@ -107,6 +138,7 @@ static void set_relay(struct state *state, void *context)
 	if (*state_value(state, 'U') != up || *state_value(state, 'B') == 0)
 		*state_value(state, 'B') = seen->now;
 	*state_value(state, 'U') = up;
+	set_failure(state, seen);
 	if (seen->accepted)
 		*state_value(state, 'S') = seen->now;
 }

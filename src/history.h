@@ -3,8 +3,11 @@
  *
  *	totals,D=attempts,F=messages,S=messages        deferred, failed and sent since the spool is
  *	run,D=milliseconds,T=time                      the last run that had results
- *	relay-NAME,B=time,S=time,U=1                   U: up when last tried, and B since when that
- *	                                               is so; S: when it last accepted a message
+ *	relay-NAME,B=time,F=n,P=time,S=time,U=1        U: up when last tried, and B since when that
+ *	                                               is so; F: in how many runs it was down since,
+ *	                                               and P: it is left alone until then where mail
+ *	                                               has another way; S: when it last accepted a
+ *	                                               message
  *
  * A run adds to them at its end, so one that is killed is not in them.
  */
@@ -37,6 +40,10 @@ struct history_relay {
 	bool up;	  /* it was when last tried */
 	int64_t since;	  /* epoch seconds, since when that is so */
 	int64_t accepted; /* when it last took a message; 0: never */
+	int64_t retry_at; /* down: when it is tried again, epoch seconds; up: 0 */
+	struct relay_limit rate;
+	struct relay_limit quota;
+	int64_t used; /* of the quota, recipients in 24 hours */
 };
 
 struct history {

@@ -80,39 +80,69 @@ static void write_run(FILE *out, const struct history_run *run)
 		    "Exit status of that run, as in sysexits; only in metrics_file.", run->status);
 }
 
-static size_t count_tried(const struct history *history)
-{
-	size_t tried = 0;
+/* What there is to say of a relay; false when it is not known, or does not apply. */
+typedef bool of_relay(const struct history_relay *relay, int64_t *value);
 
-	for (size_t i = 0; i < history->relay_count; i++)
-		tried += history->relay[i].tried ? 1 : 0;
-	return tried;
+static bool up(const struct history_relay *relay, int64_t *value)
+{
+	*value = relay->up ? 1 : 0;
+	return relay->tried;
 }
 
-static size_t count_accepted(const struct history *history)
+static bool accepted(const struct history_relay *relay, int64_t *value)
 {
-	size_t accepted = 0;
-
-	for (size_t i = 0; i < history->relay_count; i++)
-		accepted += history->relay[i].accepted > 0 ? 1 : 0;
-	return accepted;
+	*value = relay->accepted;
+	return relay->accepted > 0;
 }
 
-static void write_relays(FILE *out, const struct history *history)
+static bool retry_at(const struct history_relay *relay, int64_t *value)
 {
-	if (count_tried(history) > 0)
-		head(out, "relay_up", "gauge", "Whether the relay was up when it was last tried.");
-	for (size_t i = 0; i < history->relay_count; i++)
-		if (history->relay[i].tried)
-			labelled(out, "relay_up", "relay", history->relay[i].name,
-			    history->relay[i].up ? 1 : 0);
-	if (count_accepted(history) > 0)
-		head(out, "last_success_timestamp_seconds", "gauge",
-		    "When the relay last accepted a message.");
-	for (size_t i = 0; i < history->relay_count; i++)
-		if (history->relay[i].accepted > 0)
-			labelled(out, "last_success_timestamp_seconds", "relay",
-			    history->relay[i].name, history->relay[i].accepted);
+	*value = relay->retry_at;
+	return history_is_down(relay) && relay->retry_at > 0;
+}
+
+static bool quota(const struct history_relay *relay, int64_t *value)
+{
+	*value = relay->quota.count;
+	return relay->quota.count > 0;
+}
+
+static bool quota_used(const struct history_relay *relay, int64_t *value)
+{
+	*value = relay->used;
+	return relay->quota.count > 0;
+}
+
+static void write_relays(
+    FILE *out, const struct history *history, const char *name, const char *help, of_relay *look)
+{
+	bool begun = false;
+
+	for (size_t i = 0; i < history->relay_count; i++) {
+		const struct history_relay *relay = &history->relay[i];
+		int64_t value;
+
+		if (!look(relay, &value))
+			continue;
+		if (!begun)
+			head(out, name, "gauge", help);
+		begun = true;
+		labelled(out, name, "relay", relay->name, value);
+	}
+}
+
+static void write_all_relays(FILE *out, const struct history *history)
+{
+	write_relays(
+	    out, history, "relay_up", "Whether the relay was up when it was last tried.", up);
+	write_relays(out, history, "last_success_timestamp_seconds",
+	    "When the relay last accepted a message.", accepted);
+	write_relays(out, history, "relay_retry_timestamp_seconds",
+	    "Until when a relay that is down is left alone, if mail has another way.", retry_at);
+	write_relays(out, history, "relay_quota_recipients",
+	    "Recipients that may be sent over the relay in 24 hours.", quota);
+	write_relays(out, history, "relay_quota_used_recipients",
+	    "Recipients that count against its quota.", quota_used);
 }
 
 void metrics_write(FILE *out, const struct survey *survey, const struct history *history)
@@ -122,7 +152,7 @@ void metrics_write(FILE *out, const struct survey *survey, const struct history 
 	write_deferred(out, survey);
 	write_totals(out, &history->totals);
 	write_run(out, &history->run);
-	write_relays(out, history);
+	write_all_relays(out, history);
 	head(out, "build_info", "gauge", "The program's version.");
 	labelled(out, "build_info", "version", MAILDRAIN_VERSION, 1);
 }

@@ -62,6 +62,29 @@ static void print_totals(const struct history *history, int64_t now)
 		    history->run.took % 1000 / 100);
 }
 
+static char unit_of(int64_t seconds)
+{
+	if (seconds == 1)
+		return 's';
+	return seconds == 60 ? 'm' : 'h';
+}
+
+/* What holds up its mail, or may do so. */
+static void print_holds(const struct history_relay *relay, int64_t now)
+{
+	char wait[PLAIN_DURATION_MAX];
+
+	if (history_is_down(relay) && relay->retry_at > now)
+		(void)printf("  left alone for %s where mail has another way\n",
+		    plain_duration(relay->retry_at - now, wait));
+	if (relay->rate.count > 0)
+		(void)printf(
+		    "  at most %" PRId64 "/%c\n", relay->rate.count, unit_of(relay->rate.seconds));
+	if (relay->quota.count > 0)
+		(void)printf("  %" PRId64 " of %" PRId64 " recipients in 24h\n", relay->used,
+		    relay->quota.count);
+}
+
 static void print_relay(const struct history_relay *relay, int64_t now)
 {
 	const char *const state = relay->up ? "up" : "down";
@@ -74,6 +97,7 @@ static void print_relay(const struct history_relay *relay, int64_t now)
 		(void)plain_duration(now - relay->accepted, accepted);
 	(void)printf("%-20s %-9s %-8s %s%s\n", relay->name, relay->tried ? state : "not tried",
 	    since, accepted, relay->accepted > 0 ? " ago" : "");
+	print_holds(relay, now);
 }
 
 static void print_history(const struct history *history, int64_t now)

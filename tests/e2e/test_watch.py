@@ -96,13 +96,31 @@ def test_the_same_as_json(spool: Spool, fault_server: Servers) -> None:
     assert status["last_run"] == {"ended": found["run"]["T"], "milliseconds": found["run"]["D"]}
     relay = found["relay-main"]
     assert status["relays"] == [
-        {"name": "main", "up": True, "since": relay["B"], "accepted": relay["S"]}
-    ]
+        {"name": "main", "up": True, "since": relay["B"], "accepted": relay["S"],
+         "retry": None, "rate": None, "quota": None, "used": None}
+    ]  # fmt: skip
     down(spool)
     letter(spool)
     run(spool, 75)
     (now,) = json.loads(spool.command("status", "--json").stdout)["relays"]
     assert now["up"] is False and now["accepted"] == relay["S"]
+
+
+def test_what_holds_up_mail_is_shown(spool: Spool) -> None:
+    """Rate and quota as configured, and of the quota what the record of the relay counts."""
+    url = f"smtp://127.0.0.1:{net.free_port()}"
+    spool.write_config({}, url=url, tls="none", rate="200/m", quota="500/d")
+    (spool.path / "state").mkdir(exist_ok=True)
+    (spool.path / "state" / f"pace-main,B=2,D=38,T=5,Z={int(time.time()) // 5400}").touch()
+    (relay,) = json.loads(spool.command("status", "--json").stdout)["relays"]
+    assert relay["rate"] == {"recipients": 200, "seconds": 60}
+    assert (relay["quota"], relay["used"]) == (500, 40)
+    said = spool.command("status").stdout
+    assert re.search(r"^main .*\n  at most 200/m\n  40 of 500 recipients in 24h$", said,
+                     re.MULTILINE)  # fmt: skip
+    found = exported(spool)
+    assert found['maildrain_relay_quota_recipients{relay="main"}'] == 500
+    assert found['maildrain_relay_quota_used_recipients{relay="main"}'] == 40
 
 
 def test_the_last_run_with_results(spool: Spool, fault_server: Servers) -> None:
@@ -146,19 +164,26 @@ def test_an_outage_is_noted_once_and_ends(spool: Spool, fault_server: Servers) -
     run(spool, 75)
     first = records(spool)["relay-main"]
     assert "U" not in first and first["S"] == up["S"], "when it was well is not forgotten"
+    assert first["F"] == 1 and first["P"] == first["B"] + 60
     time.sleep(1.1)
     run(spool, 75)
-    assert records(spool)["relay-main"] == first, "down since the first time, and nothing written"
+    second = records(spool)["relay-main"]
+    assert second["B"] == first["B"], "down since the first time"
+    assert second["F"] == 2 and 120 <= second["P"] - second["B"] <= 180
     assert records(spool)["totals"] == {"S": 1}
     found = exported(spool)
     assert found['maildrain_relay_up{relay="main"}'] == 0
     assert found['maildrain_last_success_timestamp_seconds{relay="main"}'] == up["S"]
-    assert re.search(r"^main +down +[1-9]s +[1-9]s ago$", spool.command("status").stdout,
-                     re.MULTILINE)  # fmt: skip
+    assert found['maildrain_relay_retry_timestamp_seconds{relay="main"}'] == second["P"]
+    (relay,) = json.loads(spool.command("status", "--json").stdout)["relays"]
+    assert relay["retry"] == second["P"]
+    said = spool.command("status").stdout
+    assert re.search(r"^main +down +\d+s +\d+s ago\n  left alone for [12]m where", said, re.MULTILINE)
     aim(spool, fault_server())
     run(spool)
     again = records(spool)["relay-main"]
-    assert again["U"] == 1 and again["B"] > first["B"]
+    assert again["U"] == 1 and again["B"] > first["B"] and not again.keys() & {"F", "P"}
+    assert "left alone" not in spool.command("status").stdout
 
 
 def test_a_relay_that_refuses_the_login_is_down(spool: Spool, fault_server: Servers) -> None:

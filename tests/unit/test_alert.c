@@ -27,8 +27,9 @@ static void all_is_known(void **state)
 	    "maildrain.service", "web1", "exit-code", "75", &survey, &history, ""};
 
 	(void)state;
-	history.relay[0] = (struct history_relay){"main", true, false, 92440, 0};
-	history.relay[1] = (struct history_relay){"local", true, true, 5, 5};
+	history.relay[0] = (struct history_relay){.name = "main", .tried = true, .since = 92440};
+	history.relay[1] = (struct history_relay){
+	    .name = "local", .tried = true, .up = true, .since = 5, .accepted = 5};
 	history.relay[2] = (struct history_relay){.name = "third"};
 	says(&alert,
 	    "maildrain.service on web1 has failed: no relay takes mail (exit status 75); 3 "

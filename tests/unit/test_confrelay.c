@@ -61,9 +61,26 @@ static void test_limits(void **state)
 	refuses(state, RELAY("rate = \"10/10s\""), 3, "\"14/s\"");
 	refuses(state, RELAY("rate = \"14/d\""), 3, "for a day there is quota");
 	refuses(state, RELAY("rate = \"0/s\""), 3, "\"14/s\"");
-	refuses(state, RELAY("rate = \"1000000001/s\""), 3, "\"14/s\"");
+	refuses(state, RELAY("rate = \"1000001/s\""), 3, "\"14/s\"");
 	refuses(state, RELAY("quota = \"500/h\""), 3, "there is rate");
 	refuses(state, RELAY("quota = \"0/d\""), 3, "\"50000/d\"");
+	refuses(state, RELAY("quota = \"10000000/d\""), 3, "up to 9999999");
+}
+
+/* Those who look at the spool see them, without a word on what they can't know. */
+static void test_limits_for_lookers(void **state)
+{
+	struct config config;
+
+	load(*state,
+	    "relay a { rate = \"14/s\" quota = \"50/d\" }\n"
+	    "relay b { rate = \"${TEST_UNSET}\" quota = \"50/h\" weight = 0 }\n",
+	    CONFIG_SPOOL, &config);
+	assert_int_equal(config.relay[0].rate.count, 14);
+	assert_int_equal(config.relay[0].quota.count, 50);
+	assert_int_equal(config.relay[1].rate.count, 0);
+	assert_int_equal(config.relay[1].quota.count, 0);
+	config_free(&config);
 }
 
 static void test_rate_units(void **state)
@@ -338,6 +355,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_defaults),
 	    TEST(test_limits),
+	    TEST(test_limits_for_lookers),
 	    TEST(test_rate_units),
 	    TEST(test_lmtp),
 	    TEST(test_command),

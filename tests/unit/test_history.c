@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -84,14 +85,12 @@ static void totals_add_up_and_the_last_run_counts(void **state)
 	assert_int_equal(history.run.took, 7);
 }
 
-static void a_relay_changes_at_its_turn_only(void **state)
+static void a_relay_is_up_since_its_turn(void **state)
 {
 	struct place *place = *state;
 	struct history history;
 
 	saw(place, "main", false, false, 1000);
-	saw(place, "main", false, false, 1060);
-	assert_true(has(place, "relay-main,B=1000"));
 	saw(place, "main", true, true, 1120);
 	assert_true(has(place, "relay-main,B=1120,S=1120,U=1"));
 	saw(place, "main", true, false, 1180);
@@ -107,27 +106,65 @@ static void a_relay_changes_at_its_turn_only(void **state)
 	assert_false(history.relay[1].tried);
 }
 
+static void a_relay_that_is_down_is_tried_less_and_less(void **state)
+{
+	static const int64_t minutes[] = {1, 2, 4, 8, 15, 15, 15};
+	struct place *place = *state;
+	int64_t now = 1000;
+
+	for (size_t i = 0; i < sizeof minutes / sizeof minutes[0]; i++, now += 60) {
+		saw(place, "main", false, false, now);
+		assert_int_equal(load(place).relay[0].retry_at, now + 60 * minutes[i]);
+		assert_int_equal(load(place).relay[0].since, 1000);
+	}
+	assert_true(has(place, "relay-main,B=1000,F=7,P=2260"));
+	saw(place, "main", true, false, 3000);
+	assert_true(has(place, "relay-main,B=3000,U=1"));
+	saw(place, "main", false, false, 3060);
+	assert_int_equal(load(place).relay[0].retry_at, 3120);
+}
+
 static void nothing_new_is_not_written(void **state)
 {
 	struct place *place = *state;
 	struct stat before;
 	struct stat after;
 
-	saw(place, "main", false, false, 1000);
+	saw(place, "main", true, false, 1000);
 	assert_int_equal(fstat(place->spool.state, &before), 0);
-	saw(place, "main", false, false, 1060);
+	saw(place, "main", true, false, 1060);
 	assert_int_equal(fstat(place->spool.state, &after), 0);
 	assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
 }
 
+/* Only where there is a quota: what else is in the record is of no interest. */
+static void the_quota_is_counted(void **state)
+{
+	struct place *place = *state;
+	char file[64];
+
+	(void)snprintf(file, sizeof file, "pace-main,A=7,C=5,Z=%d", (int)(time(NULL) / 5400));
+	place_touch(place->spool.state, file);
+	assert_int_equal(load(place).relay[0].used, 0);
+	relays[0].quota = (struct relay_limit){100, 86400};
+	relays[0].rate = (struct relay_limit){14, 1};
+	assert_int_equal(load(place).relay[0].used, 12);
+	assert_int_equal(load(place).relay[0].quota.count, 100);
+	assert_int_equal(load(place).relay[0].rate.count, 14);
+	assert_int_equal(load(place).relay[1].used, 0);
+	relays[0].quota = (struct relay_limit){0};
+}
+
 int main(void)
 {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(there_is_none_yet, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(
-		totals_add_up_and_the_last_run_counts, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(a_relay_changes_at_its_turn_only, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(nothing_new_is_not_written, set_up, tear_down),
+	    TEST(there_is_none_yet),
+	    TEST(totals_add_up_and_the_last_run_counts),
+	    TEST(a_relay_is_up_since_its_turn),
+	    TEST(a_relay_that_is_down_is_tried_less_and_less),
+	    TEST(nothing_new_is_not_written),
+	    TEST(the_quota_is_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

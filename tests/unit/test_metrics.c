@@ -48,7 +48,7 @@ static void what_is_not_known_is_left_out(void **state)
 	(void)state;
 	history.relay[0].name = "main";
 	text = written(&survey, &history);
-	assert_null(strstr(text, "maildrain_relay_up"));
+	assert_null(strstr(text, "maildrain_relay_"));
 	assert_null(strstr(text, "maildrain_last_"));
 	has(text, "\nmaildrain_sent_total 0\n");
 	has(text, "\nmaildrain_messages{state=\"in_flight\"} 0\n");
@@ -72,9 +72,12 @@ static void what_is_known_is_there(void **state)
 	survey.due_since = 970;
 	survey.deferred[2] = 4;
 	survey.deferred[SURVEY_OTHER] = 1;
-	history.relay[0] = (struct history_relay){"main", true, true, 5, 960};
-	history.relay[1] = (struct history_relay){"local", true, false, 6, 0};
-	history.relay[2] = (struct history_relay){.name = "third"};
+	history.relay[0] = (struct history_relay){
+	    .name = "main", .tried = true, .up = true, .since = 5, .accepted = 960};
+	history.relay[1] =
+	    (struct history_relay){.name = "local", .tried = true, .since = 6, .retry_at = 1120};
+	history.relay[2] =
+	    (struct history_relay){.name = "third", .quota = {500, 86400}, .used = 12};
 	text = written(&survey, &history);
 	has(text, "\nmaildrain_messages{state=\"failed\"} 5\n");
 	has(text, "\nmaildrain_oldest_message_age_seconds{state=\"failed\"} 600\n");
@@ -91,6 +94,9 @@ static void what_is_known_is_there(void **state)
 	has(text,
 	    "\nmaildrain_relay_up{relay=\"main\"} 1\nmaildrain_relay_up{relay=\"local\"} 0\n#");
 	has(text, "\nmaildrain_last_success_timestamp_seconds{relay=\"main\"} 960\n#");
+	has(text, "\nmaildrain_relay_retry_timestamp_seconds{relay=\"local\"} 1120\n#");
+	has(text, "\nmaildrain_relay_quota_recipients{relay=\"third\"} 500\n#");
+	has(text, "\nmaildrain_relay_quota_used_recipients{relay=\"third\"} 12\n#");
 	free(text);
 }
 
