@@ -37,6 +37,19 @@ const char *plain_time(int64_t seconds, char buf[PLAIN_TIME_MAX])
 	return buf;
 }
 
+const char *plain_size(uint64_t bytes, char buf[PLAIN_SIZE_MAX])
+{
+	static const char units[] = "KMG";
+	char unit[2] = "";
+
+	for (size_t i = 0; units[i] != '\0' && bytes > 0 && bytes % 1024 == 0; i++) {
+		bytes /= 1024;
+		unit[0] = units[i];
+	}
+	(void)snprintf(buf, PLAIN_SIZE_MAX, "%" PRIu64 "%s", bytes, unit);
+	return buf;
+}
+
 void plain_text(FILE *out, const char *text)
 {
 	plain_text_n(out, text, strlen(text));

@@ -19,6 +19,11 @@ const char *plain_duration(int64_t seconds, char buf[PLAIN_DURATION_MAX]);
 /* "2026-11-22 07:41:56 UTC" of epoch SECONDS, in BUF, which is returned. */
 const char *plain_time(int64_t seconds, char buf[PLAIN_TIME_MAX]);
 
+#define PLAIN_SIZE_MAX 24
+
+/* BYTES as the configuration has sizes, "25M" or "1500", in BUF, which is returned. */
+const char *plain_size(uint64_t bytes, char buf[PLAIN_SIZE_MAX]);
+
 /* Writes TEXT to OUT; what a terminal would obey becomes "?". */
 void plain_text(FILE *out, const char *text);
 void plain_text_n(FILE *out, const char *text, size_t len);

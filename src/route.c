@@ -1,10 +1,11 @@
 #include "route.h"
 
 #include <fnmatch.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "plain.h"
 
 #define VALUE_MAX 1000 /* bytes of a field's value that are compared */
 
@@ -182,14 +183,16 @@ static const char *joint(const char *buf)
 static void append_match(char *buf, const char *what, const char *pattern)
 {
 	if (pattern)
-		append(buf, ROUTE_REASON_MAX, "%s%s is \"%s\"", joint(buf), what, pattern);
+		append(buf, ROUTE_REASON_MAX, "%s%s matches \"%s\"", joint(buf), what, pattern);
 }
 
 static void append_size(char *buf, const char *what, uint64_t bytes)
 {
+	char size[PLAIN_SIZE_MAX];
+
 	if (bytes)
-		append(
-		    buf, ROUTE_REASON_MAX, "%s%s than %" PRIu64 " bytes", joint(buf), what, bytes);
+		append(buf, ROUTE_REASON_MAX, "%s%s than %s", joint(buf), what,
+		    plain_size(bytes, size));
 }
 
 const char *route_reason(const struct route_choice *choice, char buf[ROUTE_REASON_MAX])

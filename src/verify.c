@@ -10,6 +10,7 @@
 #include "plain.h"
 #include "spool.h"
 #include "transport.h"
+#include "verify_route.h"
 
 /* ERR says what is wrong and where, and behind MARK what to do, in lines of its own or not. */
 static int tell(int status, const struct error *err, const char *mark)
@@ -99,6 +100,7 @@ int verify_all(const struct config *config)
 	status = verify_spool(config->spool, status);
 	for (size_t i = 0; i < config->relay_count; i++)
 		status = verify_relay(&config->relay[i], status);
+	verify_routes(config);
 	hint_timer();
 	return status;
 }

@@ -54,6 +54,27 @@ static void lines_in_pieces(const char *text, size_t step, const char *expected)
 	free(shown);
 }
 
+static void size_is(uint64_t bytes, const char *expected)
+{
+	char buf[PLAIN_SIZE_MAX];
+
+	assert_string_equal(plain_size(bytes, buf), expected);
+}
+
+static void sizes(void **state)
+{
+	(void)state;
+	size_is(0, "0");
+	size_is(1, "1");
+	size_is(1023, "1023");
+	size_is(1024, "1K");
+	size_is(1536, "1536");
+	size_is(25 << 20, "25M");
+	size_is(UINT64_C(3) << 30, "3G");
+	size_is(UINT64_C(1) << 50, "1048576G");
+	size_is(UINT64_MAX, "18446744073709551615");
+}
+
 static void lines_are_harmless_however_they_come(void **state)
 {
 	static const char text[] = "one\r\n\ttwo\r\rthree\n\x1b[2J \xff\xe4\xbd\xa0\xe4\xbd\n"
@@ -86,6 +107,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(durations),
 	    cmocka_unit_test(times),
+	    cmocka_unit_test(sizes),
 	    cmocka_unit_test(lines_are_harmless_however_they_come),
 	    cmocka_unit_test(text_is_harmless),
 	};

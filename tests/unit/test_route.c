@@ -211,8 +211,8 @@ static void test_first_of_the_file(void **state)
 		   "route two { sender = {\"s@*\"} relays = {\"bulk both\", main} }\n"
 		   "route three { relays = {bulk} }\n");
 
-	chooses(&config, facts_of("s@x", "a@x"), "one", "recipient is \"x\"");
-	chooses(&config, facts_of("s@x", "a@y"), "two", "sender is \"s@*\"");
+	chooses(&config, facts_of("s@x", "a@x"), "one", "recipient matches \"x\"");
+	chooses(&config, facts_of("s@x", "a@y"), "two", "sender matches \"s@*\"");
 	chooses(&config, facts_of("t@x", "a@y"), "three", "it has no conditions");
 	config_free(&config);
 }
@@ -270,8 +270,9 @@ static void test_reason_names_all(void **state)
 
 	facts.context = (void *)(uintptr_t)fields;
 	chooses(&config, facts, "one",
-	    "sender is \"x\", From is \"*@x\", recipient is \"z\", x-campaign is \"s*\", "
-	    "larger than 1 bytes, smaller than 1024 bytes");
+	    "sender matches \"x\", From matches \"*@x\", recipient matches \"z\", x-campaign "
+	    "matches \"s*\", "
+	    "larger than 1, smaller than 1K");
 	config_free(&config);
 }
 
