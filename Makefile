@@ -106,13 +106,15 @@ INSTALLED := $(addprefix $(UNITDIR)/,$(UNITS)) $(addprefix $(MANDIR)/man5/,$(MAN
 	$(DOCDIR)/maildrain.cron $(DOCDIR)/maildrain.rules.yml $(DOCDIR)/maildrain-dashboard.json \
 	$(BASHDIR)/maildrain $(ZSHDIR)/_maildrain
 
+EXAMPLES := $(wildcard etc/examples/*.conf)
+
 # The units name the program where Debian has it; another PREFIX is written into the copies.
 AT_PREFIX = sed 's|/usr/sbin/maildrain|$(SBINDIR)/maildrain|g'
 
 .PHONY: install
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(SBINDIR) $(LIBDIR) $(MANDIR)/man5 $(MANDIR)/man8 \
-		$(DOCDIR) $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(PYTHONDIR)/maildrain \
+		$(DOCDIR)/examples $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(PYTHONDIR)/maildrain \
 		$(BASHDIR) $(ZSHDIR) $(SYSCONFDIR))
 	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/maildrain
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(SBINDIR)/maildrain
@@ -121,6 +123,7 @@ install: all
 	$(INSTALL) -m 644 $(addprefix src/,$(MAN5)) $(DESTDIR)$(MANDIR)/man5/
 	$(INSTALL) -m 644 README.md etc/maildrain.conf etc/maildrain.rules.yml \
 		etc/maildrain-dashboard.json $(DESTDIR)$(DOCDIR)/
+	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(DOCDIR)/examples/
 	$(INSTALL) -m 644 src/django/maildrain/*.py src/django/maildrain/py.typed \
 		$(DESTDIR)$(PYTHONDIR)/maildrain/
 	$(INSTALL) -m 644 systemd/maildrain.sysusers $(DESTDIR)$(SYSUSERSDIR)/maildrain.conf
