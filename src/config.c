@@ -12,7 +12,6 @@
 #include "confroute.h"
 #include "confurl.h"
 #include "confvalue.h"
-#include "route.h"
 #include "units.h"
 
 #define CLAIM_MIN    10 /* seconds */
@@ -154,9 +153,6 @@ static int fill_staging(const struct confparse_section *top, struct config *conf
 		return confparse_fail(top->parse, confparse_line(top, "allow_recipients"),
 		    "allow_recipients is an empty list, which would hold all mail; write who may "
 		    "get it");
-	if (config->redirect_to && !route_allows(config, config->redirect_to))
-		return confcheck_fail(top, "redirect_to", 0,
-		    "is not in allow_recipients, which would hold all mail; add it there");
 	return 0;
 }
 

@@ -163,7 +163,7 @@ static void test_pattern_limit(void **state)
 static void test_staging(void **state)
 {
 	struct config config = looked_at(state,
-	    "redirect_to = \"dev@example.com\" allow_recipients = {\"example.com\", \"*.x\"}");
+	    "redirect_to = \"dev@example.com\" allow_recipients = {\"example.org\", \"*.x\"}");
 
 	assert_string_equal(config.redirect_to, "dev@example.com");
 	assert_int_equal(config.allow_count, 2);
@@ -173,8 +173,6 @@ static void test_staging(void **state)
 	refuses(state, "redirect_to = dev", 1, "must be an address");
 	refuses(state, "allow_recipients = {}", 1, "would hold all mail");
 	refuses(state, "\nallow_recipients = {\"@x\"}", 2, "* before it");
-	refuses(state, "allow_recipients = {\"example.net\"}\nredirect_to = \"d@example.com\"", 2,
-	    "is not in allow_recipients");
 }
 
 /* Some APIs send to whom the header names, whatever the envelope says. */
