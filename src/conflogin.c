@@ -7,6 +7,8 @@
 
 #include "confcheck.h"
 #include "confvalue.h"
+#include "guard.h"
+#include "secret.h"
 #include "slurp.h"
 
 #define SECRET_MAX 4096 /* bytes of the longest kind */
@@ -18,7 +20,7 @@ struct secret_file {
 	size_t most; /* bytes, without its newline */
 };
 
-static const struct secret_file PASSWORD = {"password_file", "password", 1024};
+static const struct secret_file PASSWORD = {"password_file", "password", SECRET_PASSWORD_MAX};
 static const struct secret_file SESSION_TOKEN = {"session_token_file", "session token", SECRET_MAX};
 
 static bool is_given(const struct confparse_section *section, const char *name)
@@ -38,20 +40,22 @@ static int fail_secret(
 static bool trim_secret(
     const struct secret_file *secret, char *text, size_t len, char *fault, size_t size)
 {
-	if (len > 0 && text[len - 1] == '\n')
-		len -= len > 1 && text[len - 2] == '\r' ? 2 : 1;
-	text[len] = '\0';
-	if (len == 0)
+	switch (secret_trim(text, len, secret->most)) {
+	case SECRET_FINE:
+		return true;
+	case SECRET_EMPTY:
 		(void)snprintf(
 		    fault, size, "holds no %s; write it there, on one line", secret->what);
-	else if (len > secret->most)
+		break;
+	case SECRET_LONG:
 		(void)snprintf(
 		    fault, size, "is longer than %zu bytes; is it the right file?", secret->most);
-	else if (strlen(text) != len || !confvalue_is_plain(text))
+		break;
+	case SECRET_CONTROL:
 		(void)snprintf(fault, size,
 		    "holds a control character or a second line; leave only the %s", secret->what);
-	else
-		return true;
+		break;
+	}
 	return false;
 }
 
@@ -85,6 +89,7 @@ static int load_secret(
 		return 0;
 	if (path[0] != '/')
 		return confcheck_fail(section, secret->option, 0, confcheck_not_absolute);
+	guard_memory();
 	len = slurp(path, text, secret->most + sizeof "\r\n", &st, &fault);
 	result = len < 0 ? confcheck_fail_file(section, secret->option, fault)
 			 : take_secret(section, secret, text, (size_t)len, st.st_mode, copy);

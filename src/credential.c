@@ -140,7 +140,7 @@ static void take_password(struct credential *credential, const char *text, size_
 		return;
 	}
 	memcpy(line, text, len);
-	fault = password_fault(secret_trim(line, len));
+	fault = password_fault(secret_trim(line, len, SECRET_PASSWORD_MAX));
 	if (fault != NULL) {
 		explicit_bzero(line, len);
 		free(line);

@@ -24,14 +24,14 @@ struct forms {
 	size_t count;
 };
 
-enum secret_fault secret_trim(char *text, size_t len)
+enum secret_fault secret_trim(char *text, size_t len, size_t most)
 {
 	if (len > 0 && text[len - 1] == '\n')
 		len -= len > 1 && text[len - 2] == '\r' ? 2 : 1;
 	text[len] = '\0';
 	if (len == 0)
 		return SECRET_EMPTY;
-	if (len > SECRET_PASSWORD_MAX)
+	if (len > most)
 		return SECRET_LONG;
 	for (size_t i = 0; i < len; i++)
 		if (iscntrl((unsigned char)text[i]))

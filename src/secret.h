@@ -1,5 +1,5 @@
 /*
- * secret: what a password must look like, and how it and a token are kept out of what is shown,
+ * secret: what a password in a file must look like, and how it and a token are kept out of what is shown,
  * even where a server repeats them. Pure.
  */
 #ifndef MAILDRAIN_SECRET_H
@@ -12,15 +12,15 @@
 enum secret_fault {
 	SECRET_FINE,
 	SECRET_EMPTY,
-	SECRET_LONG,   /* more than SECRET_PASSWORD_MAX */
+	SECRET_LONG,
 	SECRET_CONTROL /* a control character, or a second line */
 };
 
 /*
  * Cuts the end of its line off TEXT[0..LEN) and ends it with NUL, for which there is room at
- * TEXT[LEN]; says whether what is left can be a password.
+ * TEXT[LEN]; says whether what is left, of MOST bytes, can be a secret.
  */
-enum secret_fault secret_trim(char *text, size_t len);
+enum secret_fault secret_trim(char *text, size_t len, size_t most);
 
 /* What must not be shown; NULL for what there is not. */
 struct secret {

@@ -333,6 +333,132 @@ static void it_may_be_given_up(void **state)
 	assert_true(time(NULL) - began < 10);
 }
 
+/* It gets half a minute. */
+static void a_program_has_its_time(void **state)
+{
+	struct relay relay;
+	struct credential credential;
+	struct waits waits = {0};
+
+	set_token(&relay, "sleep 20", state);
+	credential_begin(&credential, &relay.config);
+	waits_begin(&waits, INT64_MAX);
+	credential_prepare(&credential, &waits);
+	assert_in_range(waits.most_ms, 20000, 30000);
+	waits_free(&waits);
+	credential_free(&credential);
+}
+
+/* Two halves, so that the whole stands nowhere but in what the program prints. */
+static const char front[] = "s3cr3t-";
+static const char back[] = "0f-tiger";
+
+/* How often both stand one behind the other in BYTES[0..LEN). */
+static size_t count_secret(const char *bytes, size_t len)
+{
+	const size_t front_len = sizeof front - 1;
+	const char *at = bytes;
+	const char *end = bytes + len;
+	size_t count = 0;
+
+	while ((at = memmem(at, (size_t)(end - at), front, front_len)) != NULL) {
+		at += front_len;
+		count +=
+		    (size_t)(end - at) >= sizeof back - 1 && memcmp(at, back, sizeof back - 1) == 0;
+	}
+	return count;
+}
+
+/* The same in this process's memory from FROM to TO, where that can be read. */
+static size_t count_in_region(FILE *memory, unsigned long from, unsigned long to)
+{
+	static char piece[1 << 20];
+	size_t count = 0;
+
+	while (from < to) {
+		const unsigned long left = to - from;
+		size_t len = left < sizeof piece ? left : sizeof piece;
+
+		if (fseek(memory, (long)from, SEEK_SET) == -1)
+			return count;
+		len = fread(piece, 1, len, memory);
+		if (len == 0)
+			return count;
+		count += count_secret(piece, len);
+		memset(piece, 0, len);
+		from += len;
+	}
+	return count;
+}
+
+/* How often the secret stands in memory; not looking at what is too large to be anything but a
+ * sanitizer's. */
+static size_t count_in_memory(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	FILE *memory = fopen("/proc/self/mem", "r");
+	char line[512];
+	size_t count = 0;
+
+	assert_non_null(maps);
+	assert_non_null(memory);
+	assert_int_equal(setvbuf(memory, NULL, _IONBF, 0), 0);
+	while (fgets(line, sizeof line, maps) != NULL) {
+		unsigned long from;
+		unsigned long to;
+		char rights[5];
+
+		if (sscanf(line, "%lx-%lx %4s", &from, &to, rights) == 3 &&
+		    strncmp(rights, "rw", 2) == 0 && to - from < 1UL << 28)
+			count += count_in_region(memory, from, to);
+	}
+	assert_int_equal(fclose(memory), 0);
+	assert_int_equal(fclose(maps), 0);
+	return count;
+}
+
+static void expect_cleared(const struct relay *relay, size_t while_there)
+{
+	struct credential credential;
+	struct error err;
+	int result = credential_get(&credential, &relay->config, &err);
+
+	/* To be looked at by ourselves. */
+	assert_int_equal(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
+	assert_int_equal(count_in_memory(), while_there);
+	assert_int_equal(result, while_there > 0 ? 0 : -1);
+	credential_free(&credential);
+	assert_int_equal(count_in_memory(), 0);
+}
+
+/* What free(3) itself writes over the start of a block is not enough: the secret is behind it. */
+#define PRINT_SECRET(before, after)                                                                \
+	"printf '" before "%s%s%s" after "' a-long-beginning-that-may-go s3cr3t- 0f-tiger"
+
+static void nothing_is_left_in_memory(void **state)
+{
+	static const char *const good_tokens[] = {PRINT_SECRET("", "\\n"),
+	    PRINT_SECRET("{\"access_token\": \"", "\", \"expires_in\": 3600}")};
+	static const char *const bad_tokens[] = {PRINT_SECRET("", " x"), PRINT_SECRET("\"", ""),
+	    PRINT_SECRET("{\"access_token\": \"", "\", x"), PRINT_SECRET("", "\\n") "; exit 1"};
+	struct relay relay;
+
+	set_password(&relay, PRINT_SECRET("", "\\nmore"), state);
+	expect_cleared(&relay, 1);
+	set_password(&relay, PRINT_SECRET("", "\\t"), state);
+	expect_cleared(&relay, 0);
+	for (size_t i = 0; i < sizeof good_tokens / sizeof good_tokens[0]; i++) {
+		set_token(&relay, good_tokens[i], state);
+		expect_cleared(&relay, 1);
+	}
+	/* It was kept, and is found. */
+	expect_cleared(&relay, 1);
+	for (size_t i = 0; i < sizeof bad_tokens / sizeof bad_tokens[0]; i++) {
+		set_token(&relay, bad_tokens[i], state);
+		expect_cleared(&relay, 0);
+	}
+}
+
 static void no_core_is_written_from_then_on(void **state)
 {
 	const struct rlimit some = {1 << 20, RLIM_INFINITY};
@@ -370,6 +496,8 @@ int main(void)
 	    TEST(a_kept_token_that_is_refused_is_renewed_once),
 	    TEST(one_that_is_renewed_may_fail),
 	    TEST(it_may_be_given_up),
+	    TEST(a_program_has_its_time),
+	    TEST(nothing_is_left_in_memory),
 	    TEST(no_core_is_written_from_then_on),
 	};
 
