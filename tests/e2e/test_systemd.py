@@ -127,6 +127,7 @@ def as_instance(line: str) -> str:
         .replace("/var/spool/maildrain", "/var/spool/maildrain-%i")
         .replace(f"{INSTALLED} run", f"{INSTALLED} -c /etc/maildrain/%i.conf run")
         .replace("the spool", "the spool %i")
+        .replace("RuntimeDirectory=maildrain", "RuntimeDirectory=maildrain@%i")
     )
 
 

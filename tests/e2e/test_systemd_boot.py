@@ -300,6 +300,43 @@ def test_password_comes_as_a_credential(machine: Machine) -> None:
     assert "s3cret" not in machine.log()
 
 
+GIVE_TOKEN = """#!/usr/bin/python3 -I
+import json, os
+with open(os.environ["RUNTIME_DIRECTORY"] + "/asked", "a") as asked:
+    asked.write("x")
+print(json.dumps({"access_token": "ya29.s3cr3t", "expires_in": 3600}))
+"""
+
+
+def test_token_is_got_within_the_sandbox_and_kept(machine: Machine) -> None:
+    """Programs that give tokens are often in Python. A run by hand finds what was kept."""
+    server = machine.server(
+        ehlo=(*DEFAULT_EHLO, "AUTH XOAUTH2"), users={"site": "ya29.s3cr3t"}, require_auth=True
+    )
+    give = machine.path("/usr/local/bin/give-token")
+    give.write_text(GIVE_TOKEN)
+    give.chmod(0o755)
+    machine.configure(
+        url=f"smtp://localhost:{server.port}", user="site", auth="xoauth2",
+        token_command=["/usr/local/bin/give-token"],
+    )  # fmt: skip
+    folder = machine.path("/run/maildrain")
+    with server:
+        for run_once in (machine.run_service, machine.run_service, None):
+            unique = machine.drop()
+            if run_once:
+                assert run_once() == 0, machine.log()
+            else:
+                machine.check("/usr/sbin/maildrain", "run")
+            assert machine.sent(unique)
+            assert (folder / "asked").read_text() == "x"
+    owner = machine.path("/var/spool/maildrain").stat().st_uid
+    for path, mode in ((folder, 0o700), (folder / "token-main", 0o600)):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o7777) == (owner, mode)
+    assert "s3cr3t" not in "\n".join(machine.said())
+    machine.check("rm", "/run/maildrain/asked", "/run/maildrain/token-main")
+
+
 def test_template_drains_a_spool_of_its_own(machine: Machine) -> None:
     machine.configure("maildrain/bulk")
     machine.check(

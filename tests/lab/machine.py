@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, List, Optional, TypeVar
 
 from .child import Child
 from .faultserver import FaultServer
-from .spool import config_text, envelope_block, unique_name
+from .spool import Value, config_text, envelope_block, unique_name
 
 Made = TypeVar("Made")
 
@@ -226,7 +226,7 @@ class Machine:
         """PATH of the machine, for this side to look at."""
         return Path(f"/proc/{self._init()}/root{path}")
 
-    def configure(self, name: str = "maildrain", **relay: str) -> None:
+    def configure(self, name: str = "maildrain", **relay: Value) -> None:
         path = "/etc/maildrain.conf" if name == "maildrain" else f"/etc/{name}.conf"
         settings = {"url": f"smtp://localhost:{PORT}", "tls": "none", **relay}
         spool = "/var/spool/" + name.replace("/", "-")
