@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import ssl
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Callable, Dict, List, Sequence, Union
 import pytest
 
 from lab import logfmt
-from lab.certs import Certs
+from lab.certs import LOCALHOST, Certs
 from lab.faultactions import Delay, Then
 from lab.faultserver import DEFAULT_EHLO, FaultServer
 from lab.postfix import USERS, Postfix
@@ -302,6 +304,47 @@ def test_client_key_of_another_certificate(
     reason = "(?i)certificate|private key"
     _refused(spool, reason, **relay, cert_file=certs.client.cert, key_file=certs.server.key)
     assert _mail_free(server)
+
+
+def _fingerprint(cert: Path) -> str:
+    """As in Postfix's relay_clientcerts."""
+    der = ssl.PEM_cert_to_DER_cert(cert.read_text())
+    digits = hashlib.sha256(der).hexdigest().upper()
+    return ":".join(digits[i : i + 2] for i in range(0, len(digits), 2))
+
+
+@pytest.fixture
+def knowing_postfix(make_postfix: Callable[..., Postfix], certs: Certs) -> Postfix:
+    """Asks for a certificate, and takes mail from one that it knows."""
+    return make_postfix(
+        require_tls=True,
+        settings={
+            "smtpd_tls_req_ccert": "yes",
+            "smtpd_tls_fingerprint_digest": "sha256",
+            "relay_clientcerts": f"inline:{{{{{_fingerprint(certs.client.cert)} = lab}}}}",
+            "smtpd_delay_reject": "no",
+            "smtpd_sender_restrictions": "permit_tls_clientcerts, reject",
+        },
+    )
+
+
+def test_client_certificate_at_postfix(
+    spool: Spool, knowing_postfix: Postfix, certs: Certs
+) -> None:
+    """It stands for a login. Without it, or with another of the same authority, the mail waits."""
+    other = certs.issue("other-client", LOCALHOST, usage="clientAuth")
+    relay: Dict[str, Value] = {"url": knowing_postfix.url, "ca_file": certs.ca}
+    names = [spool.drop(MESSAGE) for _ in range(12)]
+    for pair, reason in ((None, "relay-down"), (other, "refused with the same reply at MAIL FROM")):
+        shown = {"cert_file": pair.cert, "key_file": pair.key} if pair else {}
+        spool.write_config(**relay, **shown)
+        done = spool.run()
+        assert done.returncode == os.EX_TEMPFAIL and reason in done.stderr
+        assert spool.ls()["new"] == sorted(names), "nothing is charged"
+    spool.write_config(**relay, cert_file=certs.client.cert, key_file=certs.client.key)
+    done = spool.run()
+    assert done.returncode == 0, done.stderr
+    assert len(knowing_postfix.wait_for(12)) == 12
 
 
 # What stands in clear before TLS counts for nothing

@@ -88,7 +88,8 @@ class FaultServer:
 
     EHLO are the keywords announced; EHLO_TLS those announced on TLS, by default the same without
     STARTTLS. TLS makes STARTTLS possible (announce it), or with IMPLICIT_TLS starts at once. USERS
-    maps user to password for AUTH; None takes any. LATENCY holds back every write for that many
+    maps user to password or token for AUTH; None takes any. REFUSAL is what is said in base64 of a
+    token that is not taken, before the reply. LATENCY holds back every write for that many
     seconds, so the number of round trips shows in a run's time. CUT ends each connection where it
     says. Of connections no more than ACCEPT_MAX are taken: the system refuses the others.
     """
@@ -104,6 +105,7 @@ class FaultServer:
         implicit_tls: bool = False,
         users: Optional[Mapping[str, str]] = None,
         require_auth: bool = False,
+        refusal: bytes = b"",
         latency: float = 0.0,
         keep_chunks: bool = True,
         cut: Optional[Cut] = None,
@@ -117,6 +119,7 @@ class FaultServer:
         self.implicit_tls = implicit_tls
         self.users = users
         self.require_auth = require_auth
+        self.refusal = refusal
         self.latency = latency
         self.keep_chunks = keep_chunks
         self.cut = cut

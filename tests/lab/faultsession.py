@@ -27,6 +27,7 @@ Step = Tuple[Optional[str], Answer]
 LAST_IN_GROUP = ("EHLO", "HELO", "DATA", "QUIT", "NOOP", "STARTTLS", "AUTH")
 READ_SIZE = 1 << 18
 LEAVE_SECONDS = 5  # for a client to see that the connection is over
+RESPONSE_MAX = 12288  # within a login, RFC 4954 section 4
 COMMAND_MAX = 512 + 10 + 500  # RFC 5321, with room for SIZE, BODY, SMTPUTF8 and a SASL response
 
 
@@ -243,20 +244,20 @@ class Session:
         while len(self._buffer) < count:
             self._fill()
 
-    def _read_line(self) -> str:
+    def _read_line(self, most: int = COMMAND_MAX) -> str:
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > READ_SIZE:
                 raise SessionOver("a command without an end")
             self._fill()
         line = bytes(self._buffer[: end + 1])
         del self._buffer[: end + 1]
-        self._judge_line(line)
+        self._judge_line(line, most)
         return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
 
-    def _judge_line(self, line: bytes) -> None:
+    def _judge_line(self, line: bytes, most: int) -> None:
         if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
             self.violation(f"bare CR or LF in a command: {line!r}")
-        if len(line) > COMMAND_MAX:
+        if len(line) > most:
             self.violation(f"a command of {len(line)} octets")
         if not line.isascii() and "SMTPUTF8" not in self.ehlo:
             self.violation(f"a command with 8-bit octets, without SMTPUTF8: {line!r}")
@@ -411,7 +412,7 @@ class Session:
 
     def _challenge(self, text: bytes) -> bytes:
         self.say(b"334 " + base64.b64encode(text) + b"\r\n")
-        return self._decode(self._read_line())
+        return self._decode(self._read_line(RESPONSE_MAX))
 
     def _decode(self, text: str) -> bytes:
         if text == "=":
@@ -433,15 +434,28 @@ class Session:
         elif mechanism == "LOGIN":
             user = self._challenge(b"Username:") if response is None else response
             password = self._challenge(b"Password:")
+        elif mechanism in ("XOAUTH2", "OAUTHBEARER"):
+            user, password = self._token(self._challenge(b"") if response is None else response)
         else:
             self._event("AUTH", argument, self._text(504, "5.5.4", "Unknown mechanism"))
             return
         self._judge_login(mechanism, user.decode(), password.decode())
 
+    def _token(self, response: bytes) -> Tuple[bytes, bytes]:
+        """User and token: "user=USER^Aauth=Bearer TOKEN^A^A", or as in RFC 7628 section 3.1."""
+        head, *fields = response.split(b"\1")
+        user = head.partition(b",a=")[2].rstrip(b",") if b",a=" in head else head[5:]
+        tokens = [field[12:] for field in fields if field.startswith(b"auth=Bearer ")]
+        if len(tokens) != 1 or not response.endswith(b"\1\1"):
+            self.violation(f"a response without a token: {response!r}")
+        return user, tokens[0] if tokens else b""
+
     def _judge_login(self, mechanism: str, user: str, password: str) -> None:
         self.credentials.append((mechanism, user, password))
         users = self.server.users
         good = users is None or (user in users and users[user] == password)
+        if not good and self.server.refusal and mechanism not in ("PLAIN", "LOGIN"):
+            self._challenge(self.server.refusal)
         if not any(line.startswith("AUTH ") for line in self.ehlo):
             self.violation("AUTH, which was not announced")
         yes, no = (235, "2.7.0", "Welcome"), (535, "5.7.8", "Wrong user or password")

@@ -85,8 +85,11 @@ def _settings_text(settings: Mapping[str, str]) -> str:
 class _Sasl:
     """Dovecot with nothing but its auth service, behind a socket for Postfix."""
 
-    def __init__(self, root: Path, socket: Path, users: Mapping[str, str]) -> None:
+    def __init__(
+        self, root: Path, socket: Path, users: Mapping[str, str], introspection: Optional[str]
+    ) -> None:
         self._root = root
+        self._introspection = introspection
         root.mkdir(mode=0o755)
         self._socket = socket
         users_file = root / "users"
@@ -95,13 +98,15 @@ class _Sasl:
         self._config = root / "dovecot.conf"
         new = _dovecot_version() >= (2, 4)
         users_text = self._users_2_4(users_file) if new else self._users_2_3(users_file)
-        self._config.write_text(users_text + self._config_text())
+        tokens_text = self._tokens_2_4() if new else self._tokens_2_3()
+        self._config.write_text(users_text + tokens_text + self._config_text())
         self._child: Optional[Child] = None
 
     def _users_2_3(self, users: Path) -> str:
         return f"""\
 passdb {{
   driver = passwd-file
+  mechanisms = plain login
   args = {users}
 }}
 userdb {{
@@ -128,6 +133,32 @@ userdb static {{
 auth_allow_cleartext = yes
 """
 
+    def _tokens_2_3(self) -> str:
+        if not self._introspection:
+            return ""
+        oauth2 = self._root / "oauth2.conf"
+        oauth2.write_text(_settings_text(self._token_settings("")))
+        return f"""\
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {oauth2}
+}}
+"""
+
+    def _tokens_2_4(self) -> str:
+        return _settings_text(self._token_settings("oauth2_")) if self._introspection else ""
+
+    def _token_settings(self, prefix: str) -> Dict[str, str]:
+        settings = {
+            "introspection_url": self._introspection or "",
+            "introspection_mode": "post",
+            "username_attribute": "username",
+            "active_attribute": "active",
+            "active_value": "true",
+        }
+        return {prefix + key: value for key, value in settings.items()}
+
     def _config_text(self) -> str:
         """What all versions understand; the versions must come before it."""
         return f"""\
@@ -136,7 +167,7 @@ state_dir = {self._root}/state
 log_path = {self._root}/dovecot.log
 protocols =
 ssl = no
-auth_mechanisms = plain login
+auth_mechanisms = plain login{" xoauth2 oauthbearer" if self._introspection else ""}
 auth_failure_delay = 0
 auth_verbose = yes
 service auth {{
@@ -177,7 +208,8 @@ class Postfix:
     """The server. CERTS give it STARTTLS (REQUIRE_TLS refuses mail without) and a second port with
     TLS from the first byte; USERS (None: no AUTH) may log in over TLS only, and with REQUIRE_AUTH
     nobody else may send. DISCARD are EHLO keywords not to announce, e.g. ("pipelining",
-    "chunking", "8bitmime"). SETTINGS are lines of main.cf and win over all others.
+    "chunking", "8bitmime"). With USERS also who shows a token may log in, if INTROSPECTION, a URL
+    (RFC 7662), says that it is good. SETTINGS are lines of main.cf and win over all others.
     """
 
     def __init__(
@@ -187,6 +219,7 @@ class Postfix:
         require_tls: bool = False,
         users: Optional[Mapping[str, str]] = None,
         require_auth: bool = False,
+        introspection: Optional[str] = None,
         size_limit: int = 40 * 1024 * 1024,
         discard: Sequence[str] = (),
         settings: Optional[Mapping[str, str]] = None,
@@ -208,7 +241,8 @@ class Postfix:
         }
         self._lay_out()
         if users:
-            self._sasl = _Sasl(self.root / "sasl", self.root / "queue/private/auth", users)
+            socket = self.root / "queue/private/auth"
+            self._sasl = _Sasl(self.root / "sasl", socket, users, introspection)
 
     @property
     def url(self) -> str:
