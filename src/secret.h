@@ -1,6 +1,6 @@
 /*
- * secret: what a password in a file must look like, and how it and a token are kept out of what is shown,
- * even where a server repeats them. Pure.
+ * secret: what a password in a file must look like, and how it and a token are kept out of what is
+ * shown, even where a server repeats them. Pure.
  */
 #ifndef MAILDRAIN_SECRET_H
 #define MAILDRAIN_SECRET_H

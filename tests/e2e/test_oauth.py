@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import stat
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional
 
 import pytest
 
-from lab import logfmt
+from lab import logfmt, repo
 from lab import postfix as lab_postfix
 from lab.certs import Certs
 from lab.faultserver import DEFAULT_EHLO, FaultServer
@@ -47,8 +48,8 @@ class Site:
         self.spool.drop(MESSAGE)
         return self.run(status)
 
-    def run(self, status: int = 0, *words: str) -> "Done[str]":
-        done = self.spool.run(*words, env={"RUNTIME_DIRECTORY": str(self.folder)})
+    def run(self, status: int = 0, *words: str, **env: str) -> "Done[str]":
+        done = self.spool.run(*words, env={"RUNTIME_DIRECTORY": str(self.folder), **env})
         assert done.returncode == status, done.stderr
         return done
 
@@ -217,6 +218,37 @@ def test_token_of_somebody_else(
     assert_secret(site, list(issuer.tokens), done.stdout, done.stderr)
     site.run()
     assert len(issuer.asked) == 3
+
+
+# The examples that come with it
+
+EXAMPLES = {
+    "gmail-smtp.conf": {"refresh_token": REFRESH_TOKEN, "grant_type": "refresh_token"},
+    "microsoft365-smtp.conf": {
+        "scope": "https://outlook.office365.com/.default", "grant_type": "client_credentials",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_gets_its_token_with_curl(
+    site: Site, postfix: Postfix, issuer: Issuer, certs: Certs, tmp_path: Path, name: str
+) -> None:
+    """As it is, but for the addresses; the file with the secrets is as its comment has it."""
+    text = (repo.ROOT / "etc" / "examples" / name).read_text()
+    asked = {**CLIENT, **EXAMPLES[name]}
+    for key in asked:
+        assert re.search(rf"^\t#     &?{key}=", text, re.MULTILINE)
+    text, servers = re.subn(r"url  = .*", f'url = "{postfix.url}"\nca_file = "{certs.ca}"', text)
+    text, issuers = re.subn(r'"https://[^"]*/token"', f'"{issuer.url}/token"', text)
+    text, users = re.subn(r'user = "[^"]*"', f'user = "{USER}"', text)
+    assert (servers, issuers, users) == (1, 1, 1)
+    site.spool.write_config_text(f'spool = "{site.spool.path}"\n{text}')
+    lines = [f"{key}={value}" for key, value in asked.items()]
+    site.spool.secret("\n&".join(lines) + "\n", "oauth")
+    site.spool.drop(MESSAGE)
+    site.run(0, CREDENTIALS_DIRECTORY=str(site.spool.config.parent))
+    assert len(postfix.wait_for(1)) == 1 and issuer.asked == [asked]
 
 
 # What is kept, and for how long

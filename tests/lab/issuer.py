@@ -1,6 +1,6 @@
 """An authorization server in a thread: it gives tokens by OAuth 2, and tells Dovecot whose they are.
 
-POST /token			RFC 6749 section 6: a refresh token for an access token, as JSON
+POST /token			RFC 6749 sections 4.4 and 6: an access token for a secret, as JSON
 POST /introspect		RFC 7662: whether a token is valid, and whose
 """
 
@@ -105,10 +105,17 @@ class Issuer:
         if path != "/token":
             return 404, {"error": "not found"}
         self.asked.append(form)
-        if form.get("refresh_token") != REFRESH_TOKEN or form.get("client_id") != CLIENT["client_id"]:
+        if not self._is_good(form):
             return 400, {"error": "invalid_grant"}
         token = {"access_token": self.issue(), "token_type": "Bearer"}
         return 200, {**token, "expires_in": self.expires_in}
+
+    def _is_good(self, form: Dict[str, str]) -> bool:
+        grant = form.get("grant_type")
+        known = grant == "client_credentials" or (
+            grant == "refresh_token" and form.get("refresh_token") == REFRESH_TOKEN
+        )
+        return known and CLIENT.items() <= form.items()
 
     def _introspect(self, token: str) -> Dict[str, Any]:
         issued = self.tokens.get(token)
