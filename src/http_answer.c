@@ -29,13 +29,13 @@ static bool is_relay_fault(long code)
 
 static bool is_temporary(long code)
 {
-	return code / 100 == 5 || code == 408 || code == 409 || code == 423 || code == 425 ||
-	       code == 429;
+	return code / 100 == 5 || code == 408 || code == 409 || code == 423 || code == 425;
 }
 
 void http_result_set(struct http_result *result, enum http_outcome outcome, const char *status)
 {
 	result->outcome = outcome;
+	result->slow_down = strcmp(status, HTTP_SLOW_DOWN) == 0;
 	(void)snprintf(result->status, sizeof result->status, "%s", status);
 }
 
@@ -73,13 +73,15 @@ void http_result_begin(struct http_result *result, const struct http_answer *ans
 {
 	const long code = answer->code;
 
-	*result = (struct http_result){.slow_down = code == 429 || code == 503};
+	*result = (struct http_result){.outcome = HTTP_FAILED};
 	if (code / 100 == 2)
 		http_result_set(result, HTTP_SENT, "2.0.0");
 	else if (is_relay_fault(code))
 		http_result_set(result, HTTP_RELAY_FAULT, "4.3.5");
+	else if (code == 429 || code == 503)
+		http_result_set(result, HTTP_DEFERRED, HTTP_SLOW_DOWN);
 	else if (is_temporary(code))
-		http_result_set(result, HTTP_DEFERRED, result->slow_down ? "4.4.5" : "4.0.0");
+		http_result_set(result, HTTP_DEFERRED, "4.0.0");
 	else
 		http_result_set(result, HTTP_FAILED, code == 413 ? "5.3.4" : "5.0.0");
 	if (code / 100 != 2)

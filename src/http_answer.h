@@ -13,6 +13,7 @@
 
 #define HTTP_ANSWER_MAX ((size_t)64 * 1024) /* bytes of its body that are looked at */
 #define HTTP_NAME_MAX	128
+#define HTTP_SLOW_DOWN	"4.4.5" /* the status that asks for less at a time, RFC 3463 section 3.5 */
 
 struct http_answer {
 	long code; /* 200 to 599 */
@@ -48,7 +49,7 @@ struct http_result {
  */
 void http_result_begin(struct http_result *result, const struct http_answer *answer);
 
-/* The outcome of NAME is OUTCOME, whatever the code says, with STATUS. */
+/* It is OUTCOME, whatever the code says, with STATUS. */
 void http_result_set(struct http_result *result, enum http_outcome outcome, const char *status);
 
 /* Makes the text. */

@@ -9,6 +9,12 @@ const struct http_api *http_api_of(enum relay_kind kind)
 		return &http_post;
 	case RELAY_SES:
 		return &http_ses;
+	case RELAY_MAILGUN:
+		return &http_mailgun;
+	case RELAY_GMAIL:
+		return &http_gmail;
+	case RELAY_GRAPH:
+		return &http_graph;
 	default:
 		return NULL;
 	}

@@ -55,6 +55,6 @@ struct http_limits http_api_limits(const struct relay_config *relay);
 const struct credential *http_api_credential(
     const struct relay_config *relay, const struct credential *credential, struct credential *own);
 
-extern const struct http_api http_post, http_ses;
+extern const struct http_api http_post, http_ses, http_mailgun, http_gmail, http_graph;
 
 #endif

@@ -65,29 +65,28 @@ static void make(struct http_request *request, const struct relay_config *relay,
  */
 static const struct {
 	const char *name;
-	enum http_outcome outcome;
 	const char *status;
-	bool slow_down;
+	enum http_outcome outcome;
 } errors[] = {
-    {"Throttling", HTTP_DEFERRED, "4.4.5", true},
-    {"ThrottlingException", HTTP_DEFERRED, "4.4.5", true},
-    {"TooManyRequestsException", HTTP_DEFERRED, "4.4.5", true},
-    {"LimitExceededException", HTTP_DEFERRED, "4.4.5", true},
-    {"RequestTimeout", HTTP_DEFERRED, "4.0.0", false},
-    {"ServiceUnavailable", HTTP_DEFERRED, "4.4.5", true},
-    {"AccountSuspendedException", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"SendingPausedException", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"AccountSendingPausedException", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"ConfigurationSetSendingPausedException", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"MailFromDomainNotVerifiedException", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"ExpiredTokenException", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"IncompleteSignature", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"IncompleteSignatureException", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"InvalidSignatureException", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"MissingAuthenticationTokenException", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"OptInRequired", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"RequestExpired", HTTP_RELAY_FAULT, "4.3.5", false},
-    {"UnrecognizedClientException", HTTP_RELAY_FAULT, "4.3.5", false},
+    {"Throttling", HTTP_SLOW_DOWN, HTTP_DEFERRED},
+    {"ThrottlingException", HTTP_SLOW_DOWN, HTTP_DEFERRED},
+    {"TooManyRequestsException", HTTP_SLOW_DOWN, HTTP_DEFERRED},
+    {"LimitExceededException", HTTP_SLOW_DOWN, HTTP_DEFERRED},
+    {"RequestTimeout", "4.0.0", HTTP_DEFERRED},
+    {"ServiceUnavailable", HTTP_SLOW_DOWN, HTTP_DEFERRED},
+    {"AccountSuspendedException", "4.3.5", HTTP_RELAY_FAULT},
+    {"SendingPausedException", "4.3.5", HTTP_RELAY_FAULT},
+    {"AccountSendingPausedException", "4.3.5", HTTP_RELAY_FAULT},
+    {"ConfigurationSetSendingPausedException", "4.3.5", HTTP_RELAY_FAULT},
+    {"MailFromDomainNotVerifiedException", "4.3.5", HTTP_RELAY_FAULT},
+    {"ExpiredTokenException", "4.3.5", HTTP_RELAY_FAULT},
+    {"IncompleteSignature", "4.3.5", HTTP_RELAY_FAULT},
+    {"IncompleteSignatureException", "4.3.5", HTTP_RELAY_FAULT},
+    {"InvalidSignatureException", "4.3.5", HTTP_RELAY_FAULT},
+    {"MissingAuthenticationTokenException", "4.3.5", HTTP_RELAY_FAULT},
+    {"OptInRequired", "4.3.5", HTTP_RELAY_FAULT},
+    {"RequestExpired", "4.3.5", HTTP_RELAY_FAULT},
+    {"UnrecognizedClientException", "4.3.5", HTTP_RELAY_FAULT},
 };
 
 /* An account in the sandbox, or an address that nobody has verified: so for all of its mail. */
@@ -101,10 +100,8 @@ static bool is_unverified(const struct http_answer *answer)
 static void judge(struct http_result *result, const struct http_answer *answer)
 {
 	for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
-		if (strcmp(result->name, errors[i].name) == 0) {
+		if (strcmp(result->name, errors[i].name) == 0)
 			http_result_set(result, errors[i].outcome, errors[i].status);
-			result->slow_down = errors[i].slow_down;
-		}
 	if (strcmp(result->name, "MessageRejected") == 0) {
 		http_result_set(result, HTTP_FAILED, "5.0.0");
 		result->refuses_sender = is_unverified(answer);

@@ -1,4 +1,4 @@
-"""Relays that take mail by HTTP: the engine, with an endpoint of one's own (POST message/rfc822)."""
+"""Relays that take mail by HTTP: the engine, with an endpoint of one's own, POST message/rfc822."""
 
 from __future__ import annotations
 
@@ -132,6 +132,25 @@ def test_key_of_a_part_of_the_recipients(spool: Spool, serve: Serve) -> None:
     spool.drop(head + b"X-Maildrain-To: <c@example.net>\n" + LETTER, "part")
     run(spool)
     assert len({request.one("Idempotency-Key") for request in stub.requests}) == 2
+
+
+def test_more_recipients_than_a_request_has(spool: Spool, serve: Serve) -> None:
+    """No more than 50 at a time, each lot with a key of its own, which is the same when it comes
+    again."""
+    api = PostApi()
+    stub = serve(api, faults=[None, Reply(503)])
+    aim(spool, stub)
+    everybody = tuple(f"r{n:03}@example.net" for n in range(120))
+    name = spool.drop(LETTER, envelope=("a@example.com", everybody))
+    run(spool)
+    if spool.state(name)[0] == "new":
+        make_due(spool, name)
+        run(spool)
+    assert_sent(spool, name, attempts=int(spool.state(name)[1]["A"]))
+    assert sorted(who for lot in api.recipients() for who in lot) == sorted(everybody)
+    assert [len(lot) for lot in api.recipients()] == [50, 20, 50]
+    keys = [request.one("Idempotency-Key") for request in stub.requests]
+    assert len(keys) == 4 and len(set(keys)) == 3
 
 
 def test_key_of_an_odd_name(spool: Spool, serve: Serve) -> None:
@@ -356,7 +375,6 @@ def _retry_after(spool: Spool, serve: Serve, value: str) -> float:
     return int(fields["T"]) - time.time()
 
 
-@pytest.mark.skip(reason="the run does not read it yet")
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after(spool: Spool, serve: Serve, form: str) -> None:
     when = {"seconds": "300", "date": email.utils.formatdate(time.time() + 300, usegmt=True)}
