@@ -23,7 +23,7 @@
 #define HEAD_START_MS                                                                              \
 	1000		  /* the first request is alone for so long, or until its answer: a relay  \
 			     that is down, or a wrong password, is met once */
-#define UNDER_WAY_MAX 200 /* requests: each may hold two descriptors, and 100 KB */
+#define UNDER_WAY_MAX 100 /* requests: each may hold two descriptors, and 100 KB */
 #define BYTES_MAX     (UINT64_C(32) << 20) /* bytes under way behind which none is begun */
 #define LOGIN_MAX     4096		   /* bytes; config.h allows less for user and password */
 #define FINISH_MS     3000		   /* for the answers that are due at the end */
