@@ -6,6 +6,7 @@
 
 #include "batch.h"
 #include "clock.h"
+#include "history.h"
 #include "reply.h"
 
 #define SCAN_PAUSE_MS 1000 /* between two looks for newcomers while there is still mail to send */
@@ -265,6 +266,23 @@ static void mark_wanted(struct dispatch *dispatch)
 	lane_want(dispatch->lane, &config->every);
 }
 
+void dispatch_recall(struct dispatch *dispatch)
+{
+	struct delivery *delivery = &dispatch->delivery;
+	struct history history;
+
+	if (is_direct(dispatch))
+		return;
+	if (history_load(delivery->spool, dispatch->config, &history, &delivery->trouble->err) ==
+	    -1) {
+		trouble_note(delivery->trouble);
+		return;
+	}
+	for (size_t i = 0; i < history.relay_count; i++)
+		dispatch->lane[i].resting = history.relay[i].retry_at > clock_now();
+	mark_wanted(dispatch);
+}
+
 /* All that was parked has to find its way anew. */
 static void lose_lane(struct dispatch *dispatch)
 {
@@ -291,14 +309,14 @@ bool dispatch_feed(struct dispatch *dispatch)
 
 static void log_out(struct dispatch *dispatch, const struct lane *lane, bool down, const char *why)
 {
-	log_begin(
-	    dispatch->delivery.log, LOG_LEVEL_ERROR, down ? "relay-down" : "relay-misconfigured");
-	log_text(dispatch->delivery.log, "relay", lane->relay->name);
-	log_text(dispatch->delivery.log, "url", lane->relay->url);
-	log_text(dispatch->delivery.log, "reply", why);
-	log_text(dispatch->delivery.log, "text",
-	    any_left(dispatch) ? "mail goes to the next relay" : "mail waits");
-	log_end(dispatch->delivery.log);
+	struct log *log = dispatch->delivery.log;
+
+	log_begin(log, LOG_LEVEL_ERROR, down ? "relay-down" : "relay-misconfigured");
+	log_text(log, "relay", lane->relay->name);
+	log_text(log, "url", lane->relay->url);
+	log_text(log, "reply", why);
+	log_text(log, "text", any_left(dispatch) ? "mail goes to the next relay" : "mail waits");
+	log_end(log);
 }
 
 /* What is told to those who watch is not worth ending a run that can send. */

@@ -37,6 +37,10 @@ struct dispatch {
 int dispatch_open(struct dispatch *dispatch);
 void dispatch_free(struct dispatch *dispatch);
 
+/* Reads which relays were down lately: where mail has another way they are left alone for a while.
+ */
+void dispatch_recall(struct dispatch *dispatch);
+
 /* Reads new/ afresh. */
 void dispatch_scan(struct dispatch *dispatch);
 

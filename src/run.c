@@ -114,6 +114,7 @@ static int drain(struct run *run)
 	scan_skip_foreign(&run->scan);
 	if (queue_left(&run->scan.queue) == 0)
 		return EX_OK;
+	dispatch_recall(&run->dispatch);
 	while (goes_on(run)) {
 		delivery_renew(&run->dispatch.delivery);
 		show_progress(run);

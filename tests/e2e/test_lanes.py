@@ -148,6 +148,40 @@ def test_a_relay_that_goes_down_in_the_middle(spool: Spool, fault_server: Server
     assert [event["relay"] for event in about_relay(events)] == ["first"]
 
 
+def test_a_relay_that_was_down_is_left_alone_for_a_while(
+    spool: Spool, fault_server: Servers
+) -> None:
+    first = fault_server(answers={"CONNECT": ["421 4.3.2 Not now"] * 1})
+    second = fault_server()
+    spool.write_config(relays={"first": plain(first), "second": plain(second)})
+    letter(spool)
+    run(spool)
+    assert len(first.sessions) == 1
+    shown = spool.command("status").stdout
+    assert "first" in shown and "tried again" in shown
+    letter(spool)
+    run(spool)
+    assert len(first.sessions) == 1 and len(got(second)) == 2
+    record = next((spool.path / "state").glob("relay-first,*"))
+    fields = [f for f in record.name.split(",") if not f.startswith("P=")]
+    record.rename(record.with_name(",".join(fields[:-1] + [f"P={int(time.time())}"] + fields[-1:])))
+    letter(spool)
+    run(spool)
+    assert len(got(first)) == 1
+    assert "tried again" not in spool.command("status").stdout
+
+
+def test_a_relay_that_rests_is_used_where_there_is_no_other(
+    spool: Spool, fault_server: Servers
+) -> None:
+    server = fault_server(answers={"CONNECT": ["421 4.3.2 Not now"] * 1})
+    spool.write_config(relays={"first": plain(server), "second": down()})
+    name = letter(spool)
+    run(spool, 75)
+    run(spool)
+    assert_sent(spool, name)
+
+
 # ---- shares ----
 
 
