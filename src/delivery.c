@@ -264,8 +264,11 @@ void delivery_serve_waiting(struct delivery *delivery, struct lane *lane)
 		    !message->withdrawn && delivery_may_claim(delivery) && lane_is_active(lane);
 
 		if (goes_on && (!delivery_ready(delivery, lane, lane->waiting_count) ||
-				   !delivery_admit(delivery, lane, message)))
-			return;
+				   !delivery_admit(delivery, lane, message))) {
+			if (lane_is_active(lane))
+				return;
+			continue; /* it has just shown that it is not: they need not wait */
+		}
 		lane_unhold(lane, message);
 		if (goes_on)
 			submit(delivery, message);
@@ -278,6 +281,8 @@ void delivery_serve_waiting(struct delivery *delivery, struct lane *lane)
 void delivery_start(struct delivery *delivery, struct message *message, bool too_large)
 {
 	if (!begin(delivery, message)) {
+		if (!too_large)
+			lane_readmit(&delivery->lane[message->lane], message);
 		delivery_put(delivery, message);
 	} else if (too_large) {
 		refuse_size(message);

@@ -123,6 +123,7 @@ static int64_t slot_at(const struct pace *pace)
 
 static void use_stock(struct pace *pace, int64_t recipients)
 {
+	pace->last.from = pace->stock.from;
 	pace->stock.from = next_slot(pace) + meter_length(&pace->limits, recipients);
 	if (has_quota(pace))
 		pace->stock.credit = later(pace->stock.credit - recipients, 0);
@@ -314,6 +315,7 @@ static void set_clock(struct pace *pace, int64_t now)
 		slow_shift(&pace->slow, pace->now - now);
 		pace->stock = (struct pace_stock){
 		    .credit = pace->stock.credit, .counted = pace->stock.counted};
+		pace->last.at = 0;
 		pace->looked = false;
 	}
 	pace->now = now;
@@ -358,6 +360,8 @@ int pace_take(struct pace *pace, int64_t recipients, int64_t now, struct error *
 			return taken;
 		use_stock(pace, recipients);
 	}
+	pace->last.at = now;
+	pace->last.slow_next = pace->slow.next;
 	slow_take(&pace->slow, recipients, now);
 	return 1;
 }
@@ -366,6 +370,11 @@ void pace_give(struct pace *pace, int64_t recipients, int64_t taken)
 {
 	if (has_quota(pace) && meter_bucket(taken) == pace->stock.counted)
 		pace->stock.credit += recipients;
+	if (taken != pace->last.at)
+		return;
+	pace->stock.from = pace->last.from;
+	pace->slow.next = pace->last.slow_next;
+	pace->last.at = 0;
 }
 
 bool pace_slow(struct pace *pace, int64_t retry_after, int64_t now)

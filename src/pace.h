@@ -44,12 +44,20 @@ struct pace_stock {
 	bool full;	 /* END is when the quota has room */
 };
 
+/* What was taken last, and how it was before. */
+struct pace_last {
+	int64_t at;
+	int64_t from;	   /* of the stock */
+	int64_t slow_next; /* of slow */
+};
+
 struct pace {
 	struct spool *spool; /* the caller's */
 	char record[STATE_NAME_MAX + 1];
 	struct meter_limits limits;
 	struct slow slow;
 	struct pace_stock stock;
+	struct pace_last last;
 	bool looked; /* the record was read: STOCK says when to take from it */
 	int64_t now; /* the latest that was given */
 };

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+import time
 import warnings
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -45,6 +46,7 @@ class Received:
     session: int  # counts connections from 0
     tls: bool
     user: Optional[str]
+    at: float  # time.monotonic() of its dot
 
 
 class _Numbered(SMTP):
@@ -166,6 +168,7 @@ class AioServer:
                 session=smtp.number,
                 tls=session.ssl is not None or self.smtps is not None,
                 user=login.login.decode() if isinstance(login, LoginPassword) else None,
+                at=time.monotonic(),
             )
         )
         return f"250 2.0.0 Ok: queued as A{len(self.messages):06}"

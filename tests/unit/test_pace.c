@@ -397,6 +397,43 @@ static void what_was_not_sent_has_room_again(void **state)
 	assert_int_equal(used(place, &hundred_a_day, NOW), 100);
 }
 
+static void a_slot_that_was_not_used_is_free_again(void **state)
+{
+	struct place *place = *state;
+	struct pace pace = opened(place, &ten_an_hour);
+
+	assert_true(takes(place, &pace, 3, NOW));
+	assert_int_not_equal(wait_ms(place, &pace, NOW), 0);
+	pace_give(&pace, 3, NOW);
+	assert_int_equal(wait_ms(place, &pace, NOW + 1), 0);
+	closes(place, &pace, NOW + 2);
+	pace = opened(place, &ten_an_hour);
+	assert_true(takes(place, &pace, 1, NOW + 3));
+	assert_in_range(wait_ms(place, &pace, NOW + 3), 359000, 360000);
+	pace = opened(place, &none);
+	assert_true(pace_slow(&pace, 0, NOW));
+	assert_true(takes(place, &pace, 1, NOW + 10 * SECOND));
+	pace_give(&pace, 1, NOW + 10 * SECOND);
+	assert_int_equal(wait_ms(place, &pace, NOW + 10 * SECOND), 0);
+}
+
+/* Else two would go at once: the later one had its slot behind the other's. */
+static void only_the_last_slot_is_free_again(void **state)
+{
+	struct place *place = *state;
+	struct pace pace = opened(place, &fourteen);
+
+	assert_true(takes(place, &pace, 1, NOW));
+	assert_true(takes(place, &pace, 1, NOW + SECOND / 2));
+	pace_give(&pace, 1, NOW);
+	assert_in_range(wait_ms(place, &pace, NOW + SECOND / 2), 70, 72);
+	pace_give(&pace, 1, NOW + SECOND / 2);
+	assert_int_equal(wait_ms(place, &pace, NOW + SECOND / 2), 0);
+	pace_give(&pace, 1, NOW + SECOND / 2);
+	assert_true(takes(place, &pace, 1, NOW + SECOND / 2));
+	assert_int_not_equal(wait_ms(place, &pace, NOW + SECOND / 2), 0);
+}
+
 /* Credit that was taken in one bucket is not used in the next, where it would be forgotten early.
  */
 static void credit_moves_on_to_the_next_bucket(void **state)
@@ -542,7 +579,7 @@ static void begin(struct world *world, struct place *place, const struct meter_l
 	}
 }
 
-/* A run is killed, ends, or sends a message if it may. */
+/* A run is killed, ends, or takes what a message needs, which it may not need after all. */
 static void act(struct world *world, int host, int64_t recipients)
 {
 	struct pace *pace = &world->pace[host];
@@ -553,8 +590,12 @@ static void act(struct world *world, int host, int64_t recipients)
 			closes(world->place, pace, now);
 		begin_run(world, host);
 	}
-	if (world->count < SENT && wait_ms(world->place, pace, now) == 0 &&
-	    takes(world->place, pace, recipients, now))
+	if (world->count == SENT || wait_ms(world->place, pace, now) > 0 ||
+	    !takes(world->place, pace, recipients, now))
+		return;
+	if (any(20) == 0)
+		pace_give(pace, recipients, now);
+	else
 		world->sent[world->count++] = (struct sent){world->now, recipients};
 }
 
@@ -699,6 +740,8 @@ int main(void)
 	    TEST(a_clock_set_back_shifts_what_was_asked_for),
 	    TEST(a_message_beyond_the_quota_takes_all_of_it),
 	    TEST(what_was_not_sent_has_room_again),
+	    TEST(a_slot_that_was_not_used_is_free_again),
+	    TEST(only_the_last_slot_is_free_again),
 	    TEST(credit_moves_on_to_the_next_bucket),
 	    TEST(a_wrong_clock_of_long_ago_stops_nothing),
 	    TEST(a_clock_set_back_under_a_run_stops_nothing),
