@@ -100,9 +100,12 @@ UNITS     := maildrain.service maildrain.timer maildrain.path \
 	maildrain@.service maildrain@.timer maildrain@.path maildrain-alert@.service \
 	maildrain-configured.service maildrain-configured.path
 MAN5      := maildrain.conf.5 maildrain-spool.5
+MAN7      := maildrain-django.7
 INSTALLED := $(addprefix $(UNITDIR)/,$(UNITS)) $(addprefix $(MANDIR)/man5/,$(MAN5)) \
-	$(MANDIR)/man8/maildrain.8 $(SYSUSERSDIR)/maildrain.conf $(TMPFILESDIR)/maildrain.conf \
-	$(LIBDIR)/smtp.so $(LIBDIR)/http.so $(SBINDIR)/maildrain $(DOCDIR)/README.md $(DOCDIR)/maildrain.conf \
+	$(addprefix $(MANDIR)/man7/,$(MAN7)) $(MANDIR)/man8/maildrain.8 \
+	$(SYSUSERSDIR)/maildrain.conf $(TMPFILESDIR)/maildrain.conf \
+	$(LIBDIR)/smtp.so $(LIBDIR)/http.so $(SBINDIR)/maildrain $(DOCDIR)/README.md \
+	$(DOCDIR)/maildrain.conf \
 	$(DOCDIR)/maildrain.cron $(DOCDIR)/maildrain.rules.yml $(DOCDIR)/maildrain-dashboard.json \
 	$(BASHDIR)/maildrain $(ZSHDIR)/_maildrain
 
@@ -113,19 +116,20 @@ AT_PREFIX = sed 's|/usr/sbin/maildrain|$(SBINDIR)/maildrain|g'
 
 .PHONY: install
 install: all
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(SBINDIR) $(LIBDIR) $(MANDIR)/man5 $(MANDIR)/man8 \
-		$(DOCDIR)/examples $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(PYTHONDIR)/maildrain \
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(SBINDIR) $(LIBDIR) $(MANDIR)/man5 $(MANDIR)/man7 \
+		$(MANDIR)/man8 $(DOCDIR)/examples $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) \
 		$(BASHDIR) $(ZSHDIR) $(SYSCONFDIR))
 	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/maildrain
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(SBINDIR)/maildrain
 	$(INSTALL) -m 644 $(MODULES) $(DESTDIR)$(LIBDIR)/
 	$(INSTALL) -m 644 src/maildrain.8 $(DESTDIR)$(MANDIR)/man8/
 	$(INSTALL) -m 644 $(addprefix src/,$(MAN5)) $(DESTDIR)$(MANDIR)/man5/
+	$(INSTALL) -m 644 $(addprefix src/,$(MAN7)) $(DESTDIR)$(MANDIR)/man7/
 	$(INSTALL) -m 644 README.md etc/maildrain.conf etc/maildrain.rules.yml \
 		etc/maildrain-dashboard.json $(DESTDIR)$(DOCDIR)/
 	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(DOCDIR)/examples/
-	$(INSTALL) -m 644 src/django/maildrain/*.py src/django/maildrain/py.typed \
-		$(DESTDIR)$(PYTHONDIR)/maildrain/
+	for file in $$(cd src/django && find maildrain -type f ! -name '*.pyc'); do $(INSTALL) -D -m 644 \
+		"src/django/$$file" "$(DESTDIR)$(PYTHONDIR)/$$file" || exit 1; done
 	$(INSTALL) -m 644 systemd/maildrain.sysusers $(DESTDIR)$(SYSUSERSDIR)/maildrain.conf
 	$(INSTALL) -m 644 systemd/maildrain.tmpfiles $(DESTDIR)$(TMPFILESDIR)/maildrain.conf
 	$(INSTALL) -m 644 etc/completion/maildrain.bash $(DESTDIR)$(BASHDIR)/maildrain

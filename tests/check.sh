@@ -138,7 +138,7 @@ shellchecked() {
 # All but what is said of this machine: which other pages it has, and its index of them.
 man_pages() {
 	local said
-	said=$(mandoc -T lint src/*.[58] 2>&1 | grep -vE 'referenced manual not found|outdated mandoc.db')
+	said=$(mandoc -T lint src/*.[578] 2>&1 | grep -vE 'referenced manual not found|outdated mandoc.db')
 	echo "$said"
 	[ -z "$said" ]
 }

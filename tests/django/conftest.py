@@ -22,6 +22,11 @@ if not settings.configured:
         USE_TZ=True,
         DEFAULT_FROM_EMAIL="site@example.com",
         DEFAULT_CHARSET="utf-8",
+        INSTALLED_APPS=["maildrain"],
+        DATABASES={
+            alias: {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+            for alias in ("default", "other")
+        },
     )
     django.setup()
 

@@ -16,6 +16,16 @@ class Dropped:
     sender: str
     recipients: List[str]
     content: bytes  # the message behind the block, as it stands in the file
+    relay: str = ""
+
+    @property
+    def unique(self) -> str:
+        return self.path.name.split(",")[0]
+
+    @property
+    def fields(self) -> str:
+        """What follows UNIQUE: ",P=1,T=1763790600"."""
+        return self.path.name[len(self.unique) :]
 
     @property
     def message(self) -> email.message.EmailMessage:
@@ -29,10 +39,15 @@ def read(path: Path) -> Dropped:
     start is the envelope."""
     rest = path.read_bytes()
     dropped = Dropped(path, "", [], b"")
+    assert rest[:12] == b"X-Maildrain-", path
     senders = 0
     while rest[:12].lower() == b"x-maildrain-":
         line, _, rest = rest.partition(b"\n")
         key, _, value = line.decode("utf-8").partition(": ")
+        if key == "X-Maildrain-Relay":
+            assert not dropped.relay and value
+            dropped.relay = value
+            continue
         assert value.startswith("<") and value.endswith(">"), line
         if key == "X-Maildrain-From":
             dropped.sender = value[1:-1]

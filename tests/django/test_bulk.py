@@ -16,7 +16,8 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.test.utils import override_settings
 from maildrain import bulk
-from maildrain.filebased import BARE, EmailBackend, _addr_spec
+from maildrain.content import BARE, Draft, addr_spec
+from maildrain.filebased import EmailBackend
 from test_api import BACKEND, HAS_MAILERS, by_settings, letter, subjects
 from test_durable import FAULTS, fail
 from test_message import UNIQUE
@@ -122,7 +123,7 @@ def test_several_files_are_synced_at_once(
         patch.setattr(bulk, "_sync", sync)
         with bulk._Batch(backend._tmp, backend._new, Loud()) as batch:
             for _ in range(bulk.SYNCS * 2):
-                batch.add(b"x")
+                batch.add(Draft(letter(), b"x", ""))
             batch.sync()
     assert threading.active_count() == 1
 
@@ -335,8 +336,8 @@ def test_an_address_that_is_not_parsed_means_what_the_parser_makes_of_it(
     bare = [text for text in texts if BARE.fullmatch(text)]
     assert len(bare) > 200
     with monkeypatch.context() as patch:
-        patch.setattr("maildrain.filebased.BARE", _Never())
-        assert [text for text in bare if _addr_spec(text) != text] == []
+        patch.setattr("maildrain.content.BARE", _Never())
+        assert [text for text in bare if addr_spec(text) != text] == []
 
 
 class _Never:

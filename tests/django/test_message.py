@@ -228,7 +228,10 @@ FORGED = "evil@example.org"
     [
         {"X-Maildrain-To": f"<{FORGED}>"},
         {"x-mAILDRAIN-to": f"<{FORGED}>"},
-        {"X-Maildrain-Relay": "other"},
+        {"X-Maildrain-From": "<>"},
+        {"X-Maildrain-Done": f"<{FORGED}> 250 Ok"},
+        {"X-Maildrain-Relays": "other"},
+        {"X-Maildrain-Relay ": "other"},
         {"X-Maildrain-Anything": "at all"},
         {"X-Own": f"value\nX-Maildrain-To: <{FORGED}>"},
         {"X-Own": f"value\r\nX-Maildrain-To: <{FORGED}>"},

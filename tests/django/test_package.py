@@ -39,6 +39,6 @@ def test_wheel(tmp_path: Path) -> None:
         names = {name for name in archive.namelist() if name.startswith("maildrain/")}
         [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
         text = archive.read(metadata).decode()
-    modules = ("__init__.py", "bulk.py", "filebased.py", "py.typed")
-    assert names == {f"maildrain/{name}" for name in modules}
+    ours = [path for path in (source / "maildrain").rglob("*") if path.is_file()]
+    assert names == {str(path.relative_to(source)) for path in ours}
     assert re.search(r"^Requires-Dist: Django ?\(?>=3\.2", text, re.MULTILINE)

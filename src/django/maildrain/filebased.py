@@ -5,6 +5,8 @@
 
 or, from Django 6.1 on, that BACKEND in MAILERS with "file_path" among its OPTIONS.
 
+Further OPTIONS, and settings.MAILDRAIN, are in options.py.
+
 A file starts with the envelope, in lines that never go on the wire (see maildrain-spool(5)), and
 the message follows. Before Django is told that a message was sent, both the file and its name in
 new/ are on disk.
@@ -13,31 +15,22 @@ new/ are on disk.
 from __future__ import annotations
 
 import contextlib
-import email.policy
 import itertools
 import os
 import re
 import socket
 import time
-from email.errors import InvalidHeaderDefect
-from email.headerregistry import AddressHeader
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable
 
-import django
 from django.conf import settings
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail.backends import filebased
-from django.utils.encoding import punycode
+from django.db import transaction
 
-# Python's words for an address like "root", which is one to Django and to sendmail.
-NO_DOMAIN = "addr-spec local part with no domain"
-
-# An address that needs no parser. One with "=?" might be an encoded word to it.
-BARE = re.compile(r"[\w!#$%&'*+/=^`{|}~-]+(\.[\w!#$%&'*+/=^`{|}~-]+)*@[\w-]+(\.[\w-]+)*", re.A)
-
-# What would continue the envelope at the start of a message, and our names anywhere in its header.
-FORGERY = re.compile(rb"\A[ \t]|(?:\A|[\r\n])x-maildrain-", re.IGNORECASE)
+from . import content, options
+from .options import Options
+from .signals import message_queued
 
 # The next number is taken in one step of the interpreter: no lock, so none that a fork leaves held.
 counter = itertools.count(1)
@@ -50,13 +43,15 @@ class EmailBackend(filebased.EmailBackend):
         self, *args: Any, file_path: str | os.PathLike[str] | None = None, **kwargs: Any
     ) -> None:
         kwargs["stream"] = None
+        own = {name: kwargs.pop(name, None) for name in options.SETTINGS.values()}
         # Past Django's own file backend: it would make a bare directory where a spool is missing.
         super(filebased.EmailBackend, self).__init__(*args, **kwargs)
         if file_path is None and getattr(self, "alias", None) is None:
-            file_path = _file_path_setting()
+            file_path = file_path_setting()
         if file_path is None:
             raise self._misconfigured("EMAIL_FILE_PATH (MAILERS: file_path) must name a spool.")
         self.file_path = os.path.abspath(file_path)
+        self._defaults = options.merged(options.from_settings(), own)
         self._tmp = os.path.join(self.file_path, "tmp")
         self._new = os.path.join(self.file_path, "new")
         self._check_spool()
@@ -80,21 +75,42 @@ class EmailBackend(filebased.EmailBackend):
 
     def write_message(self, message: mail.EmailMessage) -> bool:
         """Write one message; return False when it is for nobody."""
-        if not message.recipients():
-            return False
-        self._drop(_content(message))
-        return True
+        return bool(self.queue(message))
 
-    def _drop(self, data: bytes) -> None:
+    def queue(self, message: mail.EmailMessage, **given: Any) -> str:
+        """Write one message; return its id, or "" when it is for nobody. What is given are options,
+        and stronger than those in the message's headers. An error is raised in any case."""
+        if not message.recipients():
+            return ""
+        unique = _unique_name()
+        draft = content.draft(message, self._defaults, given)
+        self._now_or_on_commit(lambda: self._drop(draft, unique), given)
+        return unique
+
+    def _now_or_on_commit(self, write: Callable[[], object], given: Options) -> None:
+        database = options.on_commit(options.merged(self._defaults, given))
+        if database is None:
+            write()
+            return
+
+        silenced = (Exception,) if self.fail_silently else ()
+
+        def at_commit() -> None:
+            with contextlib.suppress(*silenced):
+                write()
+
+        transaction.on_commit(at_commit, using=database)
+
+    def _drop(self, draft: content.Draft, unique: str) -> None:
         """A new file in new/, whole and durable; or, when anything fails, none at all."""
-        name = _unique_name()
-        path = os.path.join(self._tmp, name)
+        path = os.path.join(self._tmp, unique)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
-            _fill(fd, memoryview(data))
+            _fill(fd, memoryview(draft.data))
             _sync(fd)
-            os.rename(path, os.path.join(self._new, name))
-            path = os.path.join(self._new, name)
+            queued = os.path.join(self._new, unique + draft.fields)
+            os.rename(path, queued)
+            path = queued
             _sync(os.open(self._new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except BaseException as error:
             # Also out of new/: what is reported as failed is sent again by whoever asked for it.
@@ -103,6 +119,7 @@ class EmailBackend(filebased.EmailBackend):
             if isinstance(error, OSError) and error.filename is None:
                 error.filename = path
             raise
+        message_queued.send_robust(sender=type(self), message=draft.message, id=unique)
 
     def _check_spool(self) -> None:
         for directory in (self._tmp, self._new):
@@ -122,55 +139,11 @@ class EmailBackend(filebased.EmailBackend):
         return mail.InvalidMailer(text, alias=alias) if alias else ImproperlyConfigured(text)
 
 
-def _file_path_setting() -> Any:
+def file_path_setting() -> Any:
     """EMAIL_FILE_PATH. Django 6.1 warns those who set it, and again those who read it through
     settings: that second warning would put the blame on us."""
     overridden = settings.is_overridden("EMAIL_FILE_PATH")
     return settings._wrapped.EMAIL_FILE_PATH if overridden else None
-
-
-def _envelope(message: mail.EmailMessage) -> str:
-    """The block of lines that says who the message is from and who it is for."""
-    sender = str(message.from_email)
-    sender = "" if sender.strip() == "<>" else _addr_spec(sender)
-    recipients = dict.fromkeys(_addr_spec(str(address)) for address in message.recipients())
-    lines = [f"X-Maildrain-From: <{sender}>", *(f"X-Maildrain-To: <{to}>" for to in recipients)]
-    return "\n".join(lines) + "\n"
-
-
-def _addr_spec(text: str) -> str:
-    """The bare address in text, its domain in ASCII; ValueError unless it is exactly one."""
-    if BARE.fullmatch(text):
-        return text
-    try:
-        parsed = AddressHeader.value_parser(text)
-        defects = [d for d in parsed.all_defects if isinstance(d, InvalidHeaderDefect)]
-        mailboxes = parsed.all_mailboxes
-    except Exception as error:  # Python's parser trips in many ways over what is no address
-        raise ValueError(f"Invalid address {text!r}: it can't be parsed") from error
-    if any(str(defect) != NO_DOMAIN for defect in defects):
-        raise ValueError(f"Invalid address {text!r}: {'; '.join(map(str, defects))}")
-    if len(mailboxes) != 1 or mailboxes[0].route or text.splitlines() != [text]:
-        raise ValueError(f"Invalid address {text!r}: it must be one address, on one line")
-    address = mailboxes[0].addr_spec
-    domain = mailboxes[0].domain or ""
-    if not domain.isascii():
-        address = address[: -len(domain)] + punycode(domain)
-    if not address.isprintable() or "<" in address or ">" in address:
-        raise ValueError(f"Invalid address {text!r}: control characters, '<' and '>' can't be sent")
-    return address
-
-
-def _content(message: mail.EmailMessage) -> bytes:
-    """What the file holds. The header has UTF-8 in it if the addresses need SMTPUTF8 anyway."""
-    envelope = _envelope(message)
-    options = {} if envelope.isascii() else {"policy": email.policy.default.clone(utf8=True)}
-    parsed = message.message(**options if django.VERSION >= (6, 0) else {})
-    del parsed["Bcc"]
-    content = parsed.as_bytes()
-    if FORGERY.search(re.split(rb"\n\r?\n", content, maxsplit=1)[0]):
-        raise ValueError("Header names that start with X-Maildrain- are kept for the envelope")
-    return envelope.encode() + content
 
 
 def _unique_name() -> str:
