@@ -54,14 +54,18 @@ def _render(message: mail.EmailMessage, chosen: Options) -> bytes:
 
 def _envelope(message: mail.EmailMessage, chosen: Options) -> str:
     """The block of lines that says who the message is from and who it is for."""
-    sender = str(chosen.get("envelope_from", message.from_email))
-    sender = "" if sender.strip() == "<>" else addr_spec(sender)
+    sender = path(str(chosen.get("envelope_from", message.from_email)))
     recipients = dict.fromkeys(addr_spec(str(address)) for address in message.recipients())
     lines = [f"X-Maildrain-From: <{sender}>", *(f"X-Maildrain-To: <{to}>" for to in recipients)]
     relay = options.relay(chosen)
     if relay:
         lines.append(f"X-Maildrain-Relay: {relay}")
     return "\n".join(lines) + "\n"
+
+
+def path(text: str) -> str:
+    """The address that bounces go to; "" for the null sender, which is written "<>"."""
+    return "" if text.strip() == "<>" else addr_spec(text)
 
 
 def addr_spec(text: str) -> str:

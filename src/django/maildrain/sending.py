@@ -42,7 +42,7 @@ def send(
             "on_commit": on_commit,
         }
     )
-    backend = _backend(message, using, connection)
+    backend = backend_of(message, using, connection)
     if not isinstance(backend, EmailBackend):
         content.draft(message, options.from_settings(), given)
         options.on_commit(given)
@@ -56,7 +56,8 @@ def send(
         return ""
 
 
-def _backend(message: mail.EmailMessage, using: str | None, connection: Any) -> Any:
+def backend_of(message: mail.EmailMessage, using: str | None, connection: Any = None) -> Any:
+    """The backend that send() gives the message to."""
     mailers = getattr(mail, "mailers", None)
     if using is not None:
         if mailers is None:
