@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Any warning is an error here, whoever made it: the backend must cause none."""
     for item in items:
         if Path(__file__).parent in Path(str(item.path)).parents:
-            item.add_marker(pytest.mark.filterwarnings("error"))
+            item.add_marker(pytest.mark.filterwarnings("error"), append=False)
 
 
 @pytest.fixture

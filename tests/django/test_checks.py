@@ -115,7 +115,7 @@ def test_group(spool: Spool, group: Optional[int]) -> None:
         mode = path.stat().st_mode & 0o7777
         os.chown(path, 1, NOBODY if group is None else group)
         path.chmod(mode)
-    for path in spool.path.parents[:-1]:
+    for path in list(spool.path.parents)[:-1]:
         path.chmod(path.stat().st_mode | 0o111)
 
     def action() -> None:
