@@ -49,7 +49,7 @@ LINK    = $(CC) $(CFLAGS) $(HARDLINK) $(LDFLAGS)
 # is a module of its own, loaded when there is mail to send. The build tree is laid out as the
 # installed one: sbin/maildrain finds ../lib/maildrain/smtp.so. As RPATH, not RUNPATH: that one is
 # not looked at when a sanitizer's dlopen stands in between.
-SMTP_SOURCES := src/transport_smtp.c src/session.c src/advice.c src/multi.c
+SMTP_SOURCES := src/transport_smtp.c src/session.c src/curltls.c src/advice.c src/multi.c
 HTTP_SOURCES := src/transport_http.c src/http_transfer.c src/http_probe.c src/curltls.c src/advice.c src/multi.c
 MAIN_SOURCES := src/main.c
 LIB_SOURCES  := $(filter-out $(SMTP_SOURCES) $(HTTP_SOURCES) $(MAIN_SOURCES),$(wildcard src/*.c))

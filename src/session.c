@@ -8,6 +8,7 @@
 #include "advice.h"
 #include "challenge.h"
 #include "clock.h"
+#include "curltls.h"
 #include "secret.h"
 
 /* More waits than an opening has: greeting, EHLO twice, STARTTLS, TLS, AUTH with its steps. */
@@ -76,20 +77,6 @@ static size_t on_line(char *line, size_t size, size_t count, void *context)
 	return len;
 }
 
-/* Libcurl tells only in its debug texts which TLS version and cipher came out. */
-static int on_debug(CURL *easy, curl_infotype type, char *text, size_t len, void *context)
-{
-	static const char start[] = "SSL connection using ";
-	const size_t skip = sizeof start - 1;
-	struct session *session = context;
-
-	(void)easy;
-	if (type == CURLINFO_TEXT && len > skip && memcmp(text, start, skip) == 0)
-		(void)snprintf(
-		    session->tls, sizeof session->tls, "%.*s", (int)(len - skip - 1), text + skip);
-	return 0;
-}
-
 static long use_ssl(enum relay_tls tls)
 {
 	switch (tls) {
@@ -105,21 +92,10 @@ static long use_ssl(enum relay_tls tls)
 
 static CURLcode set_tls(CURL *easy, const struct relay_config *relay)
 {
-	const bool only_1_3 = relay->tls_min == RELAY_TLS_1_3;
 	CURLcode code = curl_easy_setopt(easy, CURLOPT_USE_SSL, use_ssl(relay->tls));
 
 	if (code == CURLE_OK)
-		code = curl_easy_setopt(easy, CURLOPT_SSLVERSION,
-		    only_1_3 ? (long)CURL_SSLVERSION_TLSv1_3 : (long)CURL_SSLVERSION_TLSv1_2);
-	/* The authorities of ca_file and no others. */
-	if (code == CURLE_OK && relay->ca_file != NULL)
-		code = curl_easy_setopt(easy, CURLOPT_CAINFO, relay->ca_file);
-	if (code == CURLE_OK && relay->ca_file != NULL)
-		code = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-	if (code == CURLE_OK && relay->cert_file != NULL)
-		code = curl_easy_setopt(easy, CURLOPT_SSLCERT, relay->cert_file);
-	if (code == CURLE_OK && relay->key_file != NULL)
-		code = curl_easy_setopt(easy, CURLOPT_SSLKEY, relay->key_file);
+		code = curltls_set(easy, relay);
 	return code;
 }
 
@@ -169,15 +145,8 @@ static CURLcode set_callbacks(struct session *session)
 		code = curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, session->error);
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_PRIVATE, session);
-	if (code == CURLE_OK && session->trace != NULL) {
-		code = curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_debug);
-		if (code == CURLE_OK)
-			code = curl_easy_setopt(easy, CURLOPT_DEBUGDATA, session);
-		if (code == CURLE_OK)
-			code = curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
-		if (code == CURLE_OK)
-			code = curl_easy_setopt(easy, CURLOPT_CERTINFO, 1L);
-	}
+	if (code == CURLE_OK && session->trace != NULL)
+		code = curltls_watch(easy, session->tls);
 	return code;
 }
 

@@ -14,6 +14,7 @@
 #include <stddef.h>
 
 #include "config.h"
+#include "curltls.h"
 #include "credential.h"
 #include "smtp.h"
 
@@ -49,8 +50,8 @@ struct session {
 	char challenge[256];	     /* why the relay does not take the token, or "" */
 	const char *advice;	     /* what a person can do about that, or NULL */
 	bool refused;		     /* the relay refused who we are */
-	FILE *trace;   /* verify: where to tell what the server says; NULL otherwise */
-	char tls[128]; /* "TLSv1.3 / TLS_AES_256_GCM_SHA384", "" without TLS */
+	FILE *trace;		    /* verify: where to tell what the server says; NULL otherwise */
+	char tls[CURLTLS_TEXT_MAX]; /* "TLSv1.3 / TLS_AES_256_GCM_SHA384", "" without TLS */
 };
 
 /*

@@ -513,28 +513,12 @@ static void smtp_finish(struct transport *transport)
 		}
 }
 
-/* What curl knows of the certificate that the relay has shown. */
-static void tell_certificate(const struct session *session, FILE *out)
-{
-	struct curl_certinfo *chain = NULL;
-
-	if (curl_easy_getinfo(session->easy, CURLINFO_CERTINFO, &chain) != CURLE_OK ||
-	    chain == NULL || chain->num_of_certs == 0)
-		return;
-	for (const struct curl_slist *line = chain->certinfo[0]; line != NULL; line = line->next)
-		if (strncmp(line->data, "Subject:", 8) == 0 ||
-		    strncmp(line->data, "Expire date:", 12) == 0)
-			(void)fprintf(out, "  certificate %s\n", line->data);
-}
-
 static void tell_session(const struct transport *transport, FILE *out)
 {
 	const struct session *session = &transport->slot[0].session;
 	const struct smtp_offer *offer = &session->offer;
 
-	(void)fprintf(out, "  TLS: %s\n",
-	    session->tls[0] != '\0' ? session->tls : "none, the connection is not encrypted");
-	tell_certificate(session, out);
+	curltls_tell(session->easy, session->tls, out);
 	if (transport->relay->user != NULL)
 		(void)fprintf(out, "  AUTH: logged in as %s\n", transport->relay->user);
 	else
