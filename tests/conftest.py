@@ -24,6 +24,7 @@ from lab.django_site import DjangoSite  # noqa: E402
 from lab.exim import Exim  # noqa: E402
 from lab.faultserver import FaultServer  # noqa: E402
 from lab.postfix import Postfix  # noqa: E402
+from lab.httpstub import HttpStub  # noqa: E402
 from lab.promtool import Promtool  # noqa: E402
 from lab.sink import Sink  # noqa: E402
 from lab.spool import Spool  # noqa: E402
@@ -65,6 +66,12 @@ def fault_server(servers: ExitStack) -> Callable[..., FaultServer]:
 def aio_server(servers: ExitStack) -> Callable[..., AioServer]:
     """aio_server(starttls=context, …) is a running AioServer."""
     return lambda **options: servers.enter_context(AioServer(**options))
+
+
+@pytest.fixture
+def http_stub(servers: ExitStack) -> Callable[..., HttpStub]:
+    """http_stub(api, faults=[…], …) is a running HttpStub."""
+    return lambda api, **options: servers.enter_context(HttpStub(api, **options))
 
 
 @pytest.fixture

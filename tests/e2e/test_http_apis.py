@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any, Callable, Dict, List, Sequence
 
 import pytest
-from lab.httpstub import Api, GmailApi, GraphApi, HttpStub, MailgunApi, Reply
+from lab.httpstub import Api, GmailApi, GraphApi, Hangup, HttpStub, MailgunApi, Reply
 from lab.spool import Spool
 from relaying import (
     LETTER,
@@ -21,14 +20,8 @@ from relaying import (
     run,
 )
 
-Serve = Callable[..., HttpStub]
+Stub = Callable[..., HttpStub]
 WIRE = LETTER.replace(b"\n", b"\r\n")
-
-
-@pytest.fixture
-def serve(servers: ExitStack) -> Serve:
-    """serve(api, …) is a running HttpStub."""
-    return lambda api, **options: servers.enter_context(HttpStub(api, **options))
 
 
 # Mailgun
@@ -40,9 +33,9 @@ def aim_mailgun(spool: Spool, stub: HttpStub, key: str = "key-1234", **relay: An
 
 
 @pytest.mark.parametrize("size", [0, 20_000, 3_000_000])
-def test_mailgun(spool: Spool, serve: Serve, size: int) -> None:
+def test_mailgun(spool: Spool, http_stub: Stub, size: int) -> None:
     api = MailgunApi()
-    aim_mailgun(spool, serve(api))
+    aim_mailgun(spool, http_stub(api))
     text = LETTER + b"x" * size + b"\n--x\n"
     recipients = ["b@example.net", "jürgen@example.net", '"q\\"x"@example.net']
     name = spool.drop(text, envelope=("a@example.com", recipients))
@@ -54,17 +47,17 @@ def test_mailgun(spool: Spool, serve: Serve, size: int) -> None:
     assert_sent(spool, name)
 
 
-def test_mailgun_with_a_thousand_recipients(spool: Spool, serve: Serve) -> None:
+def test_mailgun_with_a_thousand_recipients(spool: Spool, http_stub: Stub) -> None:
     api = MailgunApi()
-    aim_mailgun(spool, serve(api))
+    aim_mailgun(spool, http_stub(api))
     recipients = [f"r{n}@example.net" for n in range(1000)]
     spool.drop(LETTER, envelope=("a@example.com", recipients))
     run(spool)
     assert api.recipients() == [tuple(recipients)]
 
 
-def test_mailgun_refuses_the_key(spool: Spool, serve: Serve) -> None:
-    stub = serve(MailgunApi())
+def test_mailgun_refuses_the_key(spool: Spool, http_stub: Stub) -> None:
+    stub = http_stub(MailgunApi())
     aim_mailgun(spool, stub, key="key-4321")
     name = letter(spool)
     (event,) = about_relay(run(spool, 75))
@@ -72,12 +65,23 @@ def test_mailgun_refuses_the_key(spool: Spool, serve: Serve) -> None:
     assert_waiting(spool, name)
 
 
-def test_mailgun_has_words(spool: Spool, serve: Serve) -> None:
+def test_mailgun_has_words(spool: Spool, http_stub: Stub) -> None:
     words = "'to' parameter is not a valid address. please check documentation"
-    aim_mailgun(spool, serve(MailgunApi(), faults=[Reply(400, {"message": words})]))
+    aim_mailgun(spool, http_stub(MailgunApi(), faults=[Reply(400, {"message": words})]))
     name = letter(spool)
     assert result(run(spool))["reply"] == f"400 5.0.0 {words}"
     assert_failed(spool, name, "5.0.0")
+
+
+def test_mailgun_is_not_asked_twice(spool: Spool, http_stub: Stub) -> None:
+    """A form is no different: when its connection breaks nobody knows what became of it."""
+    stub = http_stub(MailgunApi(), faults=[None, Hangup()])
+    aim_mailgun(spool, stub)
+    names = [letter(spool) for _ in range(3)]
+    run(spool)
+    assert len(stub.requests) == 3
+    assert_deferred(spool, names[1], "4.4.2")
+    assert_sent(spool, names[2])
 
 
 @pytest.mark.parametrize(
@@ -89,10 +93,10 @@ def test_mailgun_has_words(spool: Spool, serve: Serve) -> None:
     ],
 )
 def test_verify_mailgun(
-    spool: Spool, serve: Serve, key: str, domain: str, status: int, words: str
+    spool: Spool, http_stub: Stub, key: str, domain: str, status: int, words: str
 ) -> None:
     api = MailgunApi()
-    stub = serve(api)
+    stub = http_stub(api)
     url = f"mailgun+{stub.url}/v3/{domain}"
     spool.write_config({}, url=url, password_file=spool.secret(key))
     done = spool.command("verify")
@@ -121,10 +125,10 @@ def drop(spool: Spool, header: str, *to: str, done: Sequence[str] = ()) -> str:
 
 
 @both
-def test_header_names_all(spool: Spool, serve: Serve, kind: str) -> None:
+def test_header_names_all(spool: Spool, http_stub: Stub, kind: str) -> None:
     """The message goes as it is."""
     api = APIS[kind]()
-    stub = serve(api)
+    stub = http_stub(api)
     aim(spool, stub, kind)
     header = "To: B <b@example.net>, c@Example.NET\nCc: x: d@e.example;"
     name = drop(spool, header, "b@example.net", "c@example.net", "d@e.example")
@@ -138,10 +142,10 @@ def test_header_names_all(spool: Spool, serve: Serve, kind: str) -> None:
 
 @both
 @pytest.mark.parametrize("size", [*range(4), 100_000, 2_000_000])
-def test_others_get_it_by_bcc(spool: Spool, serve: Serve, kind: str, size: int) -> None:
+def test_others_get_it_by_bcc(spool: Spool, http_stub: Stub, kind: str, size: int) -> None:
     """Of any size, as one of the two has base64."""
     api = APIS[kind]()
-    aim(spool, serve(api), kind)
+    aim(spool, http_stub(api), kind)
     text = b"From: a@example.com\nTo: b@example.net\n\n" + b"x" * size + b"\n"
     recipients = ("b@example.net", "c@example.net", "d@example.net")
     spool.drop(text, envelope=("a@example.com", recipients))
@@ -153,9 +157,9 @@ def test_others_get_it_by_bcc(spool: Spool, serve: Serve, kind: str, size: int) 
 
 @both
 @pytest.mark.parametrize("line", ["Subject: x", "To: undisclosed-recipients:;", "To: ,"])
-def test_header_names_nobody(spool: Spool, serve: Serve, kind: str, line: str) -> None:
+def test_header_names_nobody(spool: Spool, http_stub: Stub, kind: str, line: str) -> None:
     api = APIS[kind]()
-    aim(spool, serve(api), kind)
+    aim(spool, http_stub(api), kind)
     drop(spool, line, "b@example.net")
     run(spool)
     assert api.recipients() == [("b@example.net",)]
@@ -174,10 +178,10 @@ def test_header_names_nobody(spool: Spool, serve: Serve, kind: str, line: str) -
     ids=["done", "cc", "second", "group", "broken"],
 )
 def test_header_names_another(
-    spool: Spool, serve: Serve, kind: str, header: str, done: List[str]
+    spool: Spool, http_stub: Stub, kind: str, header: str, done: List[str]
 ) -> None:
     """It would get the message, once more or without being meant to: nothing goes out."""
-    stub = serve(APIS[kind]())
+    stub = http_stub(APIS[kind]())
     aim(spool, stub, kind)
     name = drop(spool, header, "b@example.net", done=done)
     event = result(run(spool))
@@ -187,18 +191,18 @@ def test_header_names_another(
 
 
 @both
-def test_bcc_of_the_file_is_no_recipient(spool: Spool, serve: Serve, kind: str) -> None:
+def test_bcc_of_the_file_is_no_recipient(spool: Spool, http_stub: Stub, kind: str) -> None:
     """The block alone counts, and who stands in Bcc gets nothing by this way either."""
     api = APIS[kind]()
-    aim(spool, serve(api), kind)
+    aim(spool, http_stub(api), kind)
     drop(spool, "To: b@example.net\nBcc: hidden@example.net", "b@example.net")
     run(spool)
     assert api.recipients() == [("b@example.net",)]
 
 
 @both
-def test_token_that_is_not_taken(spool: Spool, serve: Serve, kind: str) -> None:
-    stub = serve(APIS[kind]())
+def test_token_that_is_not_taken(spool: Spool, http_stub: Stub, kind: str) -> None:
+    stub = http_stub(APIS[kind]())
     aim(spool, stub, kind, token="secret.token")
     names = [letter(spool) for _ in range(3)]
     done = spool.run()
@@ -206,17 +210,17 @@ def test_token_that_is_not_taken(spool: Spool, serve: Serve, kind: str) -> None:
     assert_waiting(spool, *names)
 
 
-def test_user_of_graph(spool: Spool, serve: Serve) -> None:
+def test_user_of_graph(spool: Spool, http_stub: Stub) -> None:
     user = "site/office@example.com"
     api = GraphApi(user=user)
-    aim(spool, serve(api), "graph", user=user)
+    aim(spool, http_stub(api), "graph", user=user)
     letter(spool)
     run(spool)
     assert len(api.mails) == 1
 
 
-def test_user_of_gmail(spool: Spool, serve: Serve) -> None:
-    stub = serve(GmailApi())
+def test_user_of_gmail(spool: Spool, http_stub: Stub) -> None:
+    stub = http_stub(GmailApi())
     aim(spool, stub, "gmail", user="site@example.com")
     letter(spool)
     run(spool, 75)
@@ -226,48 +230,48 @@ def test_user_of_gmail(spool: Spool, serve: Serve) -> None:
 @pytest.mark.parametrize(
     "reason", ["rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded"]
 )
-def test_gmail_wants_less(spool: Spool, serve: Serve, reason: str) -> None:
-    aim(spool, serve(GmailApi(), faults=[GmailApi.error(403, reason, "Too much")]), "gmail")
+def test_gmail_wants_less(spool: Spool, http_stub: Stub, reason: str) -> None:
+    aim(spool, http_stub(GmailApi(), faults=[GmailApi.error(403, reason, "Too much")]), "gmail")
     name = letter(spool)
     assert result(run(spool))["reply"] == "403 4.4.5 Too much"
     assert_deferred(spool, name, "4.4.5")
 
 
-def test_gmail_without_the_scope(spool: Spool, serve: Serve) -> None:
+def test_gmail_without_the_scope(spool: Spool, http_stub: Stub) -> None:
     error = GmailApi.error(403, "insufficientPermissions", "Insufficient Permission")
-    aim(spool, serve(GmailApi(), faults=[error]), "gmail")
+    aim(spool, http_stub(GmailApi(), faults=[error]), "gmail")
     name = letter(spool)
     run(spool, 75)
     assert_waiting(spool, name)
 
 
-def test_graph_wants_less(spool: Spool, serve: Serve) -> None:
+def test_graph_wants_less(spool: Spool, http_stub: Stub) -> None:
     error = GraphApi.error(429, "ApplicationThrottled", "MailboxConcurrency limit")
-    aim(spool, serve(GraphApi(), faults=[error]), "graph")
+    aim(spool, http_stub(GraphApi(), faults=[error]), "graph")
     name = letter(spool)
     assert result(run(spool))["reply"].startswith("429 4.4.5 ApplicationThrottled: Mailbox")
     assert_deferred(spool, name, "4.4.5")
 
 
-def test_graph_and_another_sender(spool: Spool, serve: Serve) -> None:
+def test_graph_and_another_sender(spool: Spool, http_stub: Stub) -> None:
     """One message that may not be sent so is no reason to stop; ten at the start are."""
     error = GraphApi.error(403, "ErrorSendAsDenied", "not allowed to send as this account")
-    aim(spool, serve(GraphApi(), faults=[error]), "graph")
+    aim(spool, http_stub(GraphApi(), faults=[error]), "graph")
     name, other = letter(spool), letter(spool)
     run(spool)
     assert_failed(spool, name, "5.7.1")
     assert_sent(spool, other)
-    aim(spool, serve(GraphApi(), faults=[error] * 12), "graph")
+    aim(spool, http_stub(GraphApi(), faults=[error] * 12), "graph")
     names = [letter(spool) for _ in range(11)]
     run(spool, 75)
     assert_waiting(spool, *names)
 
 
 @both
-def test_verify(spool: Spool, serve: Serve, kind: str) -> None:
+def test_verify(spool: Spool, http_stub: Stub, kind: str) -> None:
     """There is nothing harmless to ask: no request is made."""
-    stub = serve(APIS[kind]())
+    stub = http_stub(APIS[kind]())
     aim(spool, stub, kind)
     done = spool.command("verify")
     assert done.returncode == 0 and "there is a token" in done.stdout, done.stdout
-    assert not stub.requests and stub.connections == 1
+    assert not stub.requests

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any, Callable, Dict
 
 import pytest
 from lab.certs import Certs
-from lab.httpstub import HttpStub, Reply, SesApi
+from lab.httpstub import Hangup, HttpStub, Reply, SesApi
 from lab.spool import Spool
 from relaying import (
     LETTER,
@@ -23,7 +22,7 @@ from relaying import (
 
 pytest.importorskip("botocore", reason="install the package python3-botocore")
 
-Serve = Callable[..., HttpStub]
+Stub = Callable[..., HttpStub]
 WIRE = LETTER.replace(b"\n", b"\r\n")
 ACCOUNT: Dict[str, Any] = {
     "SendingEnabled": True,
@@ -32,21 +31,15 @@ ACCOUNT: Dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def serve(servers: ExitStack) -> Serve:
-    """serve(api, …) is a running HttpStub."""
-    return lambda api, **options: servers.enter_context(HttpStub(api, **options))
-
-
 def aim(spool: Spool, stub: HttpStub, **relay: Any) -> None:
     login = {"user": SesApi.KEY, "password_file": spool.secret(SesApi.SECRET)}
     options = {"region": "eu-west-1", "connections": 1, **login, **relay}
     spool.write_config({}, url=f"ses+{stub.url}", **options)
 
 
-def test_signed_and_sent(spool: Spool, serve: Serve) -> None:
+def test_signed_and_sent(spool: Spool, http_stub: Stub) -> None:
     api = SesApi()
-    aim(spool, serve(api))
+    aim(spool, http_stub(api))
     name = letter(spool, "b@example.net", "c@example.net")
     event = run(spool)[0]
     (mail,) = api.mails
@@ -56,26 +49,26 @@ def test_signed_and_sent(spool: Spool, serve: Serve) -> None:
     assert_sent(spool, name)
 
 
-def test_over_tls(spool: Spool, serve: Serve, certs: Certs) -> None:
+def test_over_tls(spool: Spool, http_stub: Stub, certs: Certs) -> None:
     api = SesApi()
-    aim(spool, serve(api, tls=certs.server_context()), ca_file=certs.ca)
+    aim(spool, http_stub(api, tls=certs.server_context()), ca_file=certs.ca)
     assert_sent(spool, _one(spool))
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 6143, 6144, 6145, 100_000, 3_000_000])
-def test_every_size(spool: Spool, serve: Serve, size: int) -> None:
+def test_every_size(spool: Spool, http_stub: Stub, size: int) -> None:
     """The body is signed, so an octet that is missing or too many would be refused."""
     api = SesApi()
-    aim(spool, serve(api))
+    aim(spool, http_stub(api))
     text = LETTER + b"x" * size + b"\n"
     spool.drop(text, envelope=("a@example.com", ["b@example.net"]))
     run(spool)
     assert api.mails[0].data == text.replace(b"\n", b"\r\n")
 
 
-def test_addresses_that_json_must_quote(spool: Spool, serve: Serve) -> None:
+def test_addresses_that_json_must_quote(spool: Spool, http_stub: Stub) -> None:
     api = SesApi()
-    aim(spool, serve(api))
+    aim(spool, http_stub(api))
     odd = ('"q\\"uote"@example.net', "tick'back`@example.net", "jürgen@example.net")
     spool.drop(LETTER, envelope=("b+ounce=x@example.com", odd))
     run(spool)
@@ -83,19 +76,19 @@ def test_addresses_that_json_must_quote(spool: Spool, serve: Serve) -> None:
     assert (mail.sender, mail.recipients) == ("b+ounce=x@example.com", odd)
 
 
-def test_null_sender(spool: Spool, serve: Serve) -> None:
+def test_null_sender(spool: Spool, http_stub: Stub) -> None:
     """SES knows none, and is told none."""
     api = SesApi()
-    aim(spool, serve(api))
+    aim(spool, http_stub(api))
     letter(spool, sender="")
     run(spool)
     assert api.mails[0].sender == ""
 
 
-def test_session_token(spool: Spool, serve: Serve) -> None:
+def test_session_token(spool: Spool, http_stub: Stub) -> None:
     token = "FwoGZXIvYXdzEBYaDH" + "x+/=" * 80
     api = SesApi(token=token)
-    stub = serve(api)
+    stub = http_stub(api)
     aim(spool, stub, session_token_file=spool.secret(token, "session-token"))
     assert_sent(spool, _one(spool))
     aim(spool, stub)
@@ -113,8 +106,8 @@ def _one(spool: Spool) -> str:
 @pytest.mark.parametrize(
     "relay", [{"region": "eu-west-2"}, {"user": "AKIDOTHER"}, {"password_file": "wrong"}]
 )
-def test_wrong_credentials(spool: Spool, serve: Serve, relay: Dict[str, str]) -> None:
-    stub = serve(SesApi())
+def test_wrong_credentials(spool: Spool, http_stub: Stub, relay: Dict[str, str]) -> None:
+    stub = http_stub(SesApi())
     if "password_file" in relay:
         relay = {"password_file": str(spool.secret("wrong", "other"))}
     aim(spool, stub, connections=4, **relay)
@@ -137,8 +130,8 @@ def _error(status: int, name: str, words: str = "words") -> Reply:
         ("LimitExceededException", 400),
     ],
 )
-def test_throttled(spool: Spool, serve: Serve, name: str, status: int) -> None:
-    aim(spool, serve(SesApi(), faults=[_error(status, name, "Maximum sending rate exceeded.")]))
+def test_throttled(spool: Spool, http_stub: Stub, name: str, status: int) -> None:
+    aim(spool, http_stub(SesApi(), faults=[_error(status, name, "Maximum sending rate exceeded.")]))
     dropped = letter(spool)
     event = result(run(spool))
     words = f"{status} 4.4.5 {name.partition(':')[0]}: Maximum sending rate exceeded."
@@ -158,17 +151,17 @@ def test_throttled(spool: Spool, serve: Serve, name: str, status: int) -> None:
         ("IncompleteSignature", 400),
     ],
 )
-def test_fault_of_the_account(spool: Spool, serve: Serve, name: str, status: int) -> None:
-    aim(spool, serve(SesApi(), faults=[_error(status, name)]))
+def test_fault_of_the_account(spool: Spool, http_stub: Stub, name: str, status: int) -> None:
+    aim(spool, http_stub(SesApi(), faults=[_error(status, name)]))
     dropped = letter(spool)
     (event,) = about_relay(run(spool, 75))
     assert event["event"] == "relay-misconfigured" and name in event["reply"]
     assert_waiting(spool, dropped)
 
 
-def test_rejected_message(spool: Spool, serve: Serve) -> None:
+def test_rejected_message(spool: Spool, http_stub: Stub) -> None:
     error = _error(400, "MessageRejected", "it contains a virus")
-    aim(spool, serve(SesApi(), faults=[error]))
+    aim(spool, http_stub(SesApi(), faults=[error]))
     name = letter(spool)
     other = letter(spool, "c@example.net")
     run(spool)
@@ -176,10 +169,10 @@ def test_rejected_message(spool: Spool, serve: Serve) -> None:
     assert_sent(spool, other)
 
 
-def test_sender_that_nobody_has_verified(spool: Spool, serve: Serve) -> None:
+def test_sender_that_nobody_has_verified(spool: Spool, http_stub: Stub) -> None:
     """When ten in a row are refused for that, it is the account, and no mail fails."""
     error = _error(400, "MessageRejected", "Email address is not verified.")
-    stub = serve(SesApi(), faults=[error] * 20)
+    stub = http_stub(SesApi(), faults=[error] * 20)
     aim(spool, stub)
     names = [letter(spool) for _ in range(12)]
     (event,) = about_relay(run(spool, 75))
@@ -187,18 +180,30 @@ def test_sender_that_nobody_has_verified(spool: Spool, serve: Serve) -> None:
     assert_waiting(spool, *names)
 
 
-def test_bad_request(spool: Spool, serve: Serve) -> None:
-    aim(spool, serve(SesApi(), faults=[_error(400, "BadRequestException", "Illegal address")]))
+def test_bad_request(spool: Spool, http_stub: Stub) -> None:
+    aim(spool, http_stub(SesApi(), faults=[_error(400, "BadRequestException", "Illegal address")]))
     name = letter(spool)
     assert result(run(spool))["reply"] == "400 5.0.0 BadRequestException: Illegal address"
     assert_failed(spool, name, "5.0.0")
 
 
+def test_a_connection_used_before_is_no_reason_to_send_twice(spool: Spool, http_stub: Stub) -> None:
+    """Libcurl has the whole body, and would send it again by itself."""
+    stub = http_stub(SesApi(), faults=[None, Hangup()])
+    aim(spool, stub)
+    names = [letter(spool) for _ in range(3)]
+    run(spool)
+    assert len(stub.requests) == 3
+    assert_sent(spool, names[0])
+    assert_deferred(spool, names[1], "4.4.2")
+    assert_sent(spool, names[2])
+
+
 # verify
 
 
-def test_verify(spool: Spool, serve: Serve) -> None:
-    stub = serve(SesApi(account=ACCOUNT))
+def test_verify(spool: Spool, http_stub: Stub) -> None:
+    stub = http_stub(SesApi(account=ACCOUNT))
     aim(spool, stub)
     done = spool.command("verify")
     assert done.returncode == 0, done.stdout
@@ -209,14 +214,14 @@ def test_verify(spool: Spool, serve: Serve) -> None:
     assert "sandbox" not in done.stdout
 
 
-def test_verify_in_the_sandbox(spool: Spool, serve: Serve) -> None:
-    aim(spool, serve(SesApi(account={**ACCOUNT, "ProductionAccessEnabled": False})))
+def test_verify_in_the_sandbox(spool: Spool, http_stub: Stub) -> None:
+    aim(spool, http_stub(SesApi(account={**ACCOUNT, "ProductionAccessEnabled": False})))
     done = spool.command("verify")
     assert done.returncode == 0 and "sandbox" in done.stdout
 
 
-def test_verify_with_a_key_that_may_only_send(spool: Spool, serve: Serve) -> None:
-    aim(spool, serve(SesApi(account=_error(403, "AccessDeniedException", "not authorized"))))
+def test_verify_with_a_key_that_may_only_send(spool: Spool, http_stub: Stub) -> None:
+    aim(spool, http_stub(SesApi(account=_error(403, "AccessDeniedException", "not authorized"))))
     done = spool.command("verify")
     assert done.returncode == 0 and "the key is good" in done.stdout
 
@@ -230,9 +235,9 @@ def test_verify_with_a_key_that_may_only_send(spool: Spool, serve: Serve) -> Non
     ],
 )
 def test_verify_finds(
-    spool: Spool, serve: Serve, account: Any, words: str, advice: str
+    spool: Spool, http_stub: Stub, account: Any, words: str, advice: str
 ) -> None:
-    aim(spool, serve(SesApi(account=account)))
+    aim(spool, http_stub(SesApi(account=account)))
     done = spool.command("verify")
     assert done.returncode == 75
     problem, _, to_do = done.stdout.partition("PROBLEM: ")[2].partition("to do: ")

@@ -99,9 +99,10 @@ class Raw:
 
 @dataclass(frozen=True)
 class Early:
-    """The same, before the body is read."""
+    """The same, before the body is read; or, not WHOLE, in place of reading it."""
 
     octets: bytes
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,14 @@ class Drip:
     octets: bytes
 
 
-Fault = Union[Reply, Hangup, Silence, Cut, Raw, Early, Drip]
+@dataclass(frozen=True)
+class Endless:
+    """The same as Raw, and its last octet again and again."""
+
+    octets: bytes
+
+
+Fault = Union[Reply, Hangup, Silence, Cut, Raw, Early, Drip, Endless]
 
 
 @dataclass(frozen=True)
@@ -453,8 +461,10 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.stub.next_fault()
         length = int(self.headers.get("Content-Length", 0))
         if isinstance(fault, (Cut, Early)):
-            self._read(min(fault.octets, length) if isinstance(fault, Cut) else 0)
-            self.wfile.write(fault.octets if isinstance(fault, Early) else b"")
+            if isinstance(fault, Cut):
+                self._read(min(fault.octets, length))
+            else:
+                self._say_and_leave(fault)
             self._drop()
             return
         request = Request(
@@ -471,16 +481,34 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(fault.octets)
         if isinstance(fault, Drip):
             self._drip(fault.octets)
-        if isinstance(fault, (Silence, Hangup, Raw, Drip)):
+        if isinstance(fault, Endless):
+            self._go_on(fault.octets)
+        if isinstance(fault, (Silence, Hangup, Raw, Drip, Endless)):
             self._drop()
             return
         self._answer(fault or self.stub.api(request))
+
+    def _say_and_leave(self, fault: Early) -> None:
+        """As servers do it: what still comes is read, or a reset would take the answer along."""
+        self.wfile.write(fault.octets)
+        self.wfile.flush()
+        if not fault.whole:
+            time.sleep(0.3)
+            return
+        self.connection.shutdown(socket.SHUT_WR)
+        while self.connection.recv(65536):
+            pass
 
     def _drip(self, octets: bytes) -> None:
         for octet in octets:
             self.wfile.write(bytes([octet]))
             if self.stub.stopped.wait(0.2):
                 return
+
+    def _go_on(self, octets: bytes) -> None:
+        self.wfile.write(octets)
+        while not self.stub.stopped.is_set():
+            self.wfile.write(octets[-1:] * 4096)
 
     def _drop(self) -> None:
         self.close_connection = True
