@@ -93,6 +93,21 @@ size_t body_finish(struct body *body, char *out)
 	return 2;
 }
 
+size_t body_decode(char *wire, size_t len)
+{
+	const char *in = wire;
+	char *to = wire;
+
+	while (in < wire + len) {
+		const char *stop = find(in, wire + len, '\r');
+
+		memmove(to, in, (size_t)(stop - in));
+		to += stop - in;
+		in = stop + 1;
+	}
+	return (size_t)(to - wire);
+}
+
 /* Whether a byte is over 127; by words, as most mail has none and all of it is looked at. */
 static bool has_8bit(const char *in, size_t len)
 {

@@ -37,6 +37,12 @@ size_t body_encode(struct body *body, const char *in, size_t len, char *out);
 /* After the last byte: ends an unended line. OUT holds 2 bytes; returns 0 or 2. */
 size_t body_finish(struct body *body, char *out);
 
+/*
+ * Turns LEN bytes of the wire form, cut anywhere, into the same lines ended by LF alone, in place.
+ * Returns the new length. As a CR stands nowhere but in a line end, it is each CR that goes.
+ */
+size_t body_decode(char *wire, size_t len);
+
 /* Measures without writing; same state rules, its own struct body. */
 void body_measure(struct body *body, const char *in, size_t len, struct body_size *size);
 void body_measure_end(struct body *body, struct body_size *size);

@@ -349,6 +349,20 @@ int message_prefix(struct message *message, const char *text, size_t len)
 	return 0;
 }
 
+int message_pour(struct message *message, int fd)
+{
+	char buf[BUF_FIRST];
+	ssize_t n;
+
+	message->body.counted = true;
+	while ((n = message_read(message, buf, sizeof buf)) > 0)
+		if (io_write(fd, buf, body_decode(buf, (size_t)n)) == -1)
+			return -1;
+	if (n == -1)
+		errno = ESTALE;
+	return (int)n;
+}
+
 int message_reopen(struct message *message, int dirfd)
 {
 	struct stat st;

@@ -128,6 +128,12 @@ ssize_t message_read(struct message *message, char *out, size_t size);
  */
 int message_prefix(struct message *message, const char *text, size_t len);
 
+/*
+ * Writes to FD all of what goes out, but with LF for line ends and no dot doubled, as programs and
+ * Maildirs of this host have it. 0, or -1 with errno: ESTALE where message_read gives -1.
+ */
+int message_pour(struct message *message, int fd);
+
 /* Gives each recipient that still waits for a result this one. */
 void message_settle(
     struct message *message, enum recipient_state state, const char *status, const char *text);

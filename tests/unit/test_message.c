@@ -418,6 +418,64 @@ static void what_is_put_in_front_is_not_in_the_file(void **state)
 	assert_int_equal(close(fd), 0);
 }
 
+static void it_is_poured_with_the_line_ends_of_this_host(void **state)
+{
+	struct folder *folder = *state;
+	static const char expected[] = "X: 1\nA: b\n\n.\n..\none\ntwo\n\nend\n";
+	const int fd = openat(folder->fd, "other", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	char text[256];
+
+	load_text(folder, BLOCK "Bcc: c@x\nA: b\n\n.\n..\r\none\rtwo\r\n\nend");
+	assert_int_equal(message_prefix(&folder->message, "X: 1\n", 5), 0);
+	assert_int_equal(message_pour(&folder->message, fd), 0);
+	assert_int_equal(io_pread(fd, text, sizeof text, 0), strlen(expected));
+	assert_memory_equal(text, expected, strlen(expected));
+	assert_int_equal(close(fd), 0);
+}
+
+/* In whichever pieces it is read, their ends falling within CRLFs. */
+static void a_large_one_is_poured_whole(void **state)
+{
+	struct folder *folder = *state;
+	const size_t lines = 100000;
+	const int fd = openat(folder->fd, "other", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	char *text = malloc(lines * 3 + 100);
+	size_t len = (size_t)sprintf(text, BLOCK "A: b\n\n");
+	const size_t start = strlen(BLOCK);
+	char *got;
+
+	assert_non_null(text);
+	for (size_t i = 0; i < lines; i++)
+		text[len++] = i % 3 == 0 ? '.' : '\n';
+	text[len++] = '\n';
+	text[len] = '\0';
+	load_text(folder, text);
+	assert_int_equal(message_pour(&folder->message, fd), 0);
+	got = malloc(len);
+	assert_int_equal(io_pread(fd, got, len, 0), len - start);
+	assert_memory_equal(got, text + start, len - start);
+	assert_int_equal(close(fd), 0);
+	free(got);
+	free(text);
+}
+
+static void what_can_not_be_poured_is_told(void **state)
+{
+	struct folder *folder = *state;
+	const int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	const int fd = openat(folder->fd, "other", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	load_text(folder, BLOCK "A: b\n\ntext\n");
+	assert_int_equal(message_pour(&folder->message, full), -1);
+	assert_int_equal(errno, ENOSPC);
+	load_text(folder, BLOCK "A: b\n\ntext\n");
+	folder->message.size.wire++;
+	assert_int_equal(message_pour(&folder->message, fd), -1);
+	assert_int_equal(errno, ESTALE);
+	assert_int_equal(close(full), 0);
+	assert_int_equal(close(fd), 0);
+}
+
 int main(void)
 {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
@@ -437,6 +495,9 @@ int main(void)
 	    IN_FOLDER(kept_open_where_it_could_not_be_opened_again),
 	    IN_FOLDER(what_is_put_in_front_is_sent_and_counted),
 	    IN_FOLDER(what_is_put_in_front_is_not_in_the_file),
+	    IN_FOLDER(it_is_poured_with_the_line_ends_of_this_host),
+	    IN_FOLDER(a_large_one_is_poured_whole),
+	    IN_FOLDER(what_can_not_be_poured_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
