@@ -32,6 +32,8 @@ const struct transport_kind *transport_load(const struct relay_config *relay, st
 	case RELAY_GMAIL:
 	case RELAY_GRAPH:
 		return load("http.so", err);
+	case RELAY_COMMAND:
+		return &transport_command;
 	default:
 		return load("smtp.so", err);
 	}

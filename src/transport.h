@@ -91,6 +91,9 @@ struct transport_kind {
 	    FILE *out, struct error *err);
 };
 
+/* Kinds that need no library are no modules. */
+extern const struct transport_kind transport_command;
+
 /* Loads the kind that serves RELAY; NULL with ERR. It stays loaded. */
 const struct transport_kind *transport_load(const struct relay_config *relay, struct error *err);
 

@@ -55,6 +55,7 @@ discard   unix - - n - - discard
 virtual   unix - n n - - virtual
 anvil     unix - - n - 1 anvil
 scache    unix - - n - 1 scache
+pickup    unix n - n 60 1 pickup
 postlog   unix-dgram n - n - 1 postlogd
 """
 
