@@ -34,6 +34,8 @@ const struct transport_kind *transport_load(const struct relay_config *relay, st
 		return load("http.so", err);
 	case RELAY_COMMAND:
 		return &transport_command;
+	case RELAY_MAILDIR:
+		return &transport_maildir;
 	default:
 		return load("smtp.so", err);
 	}

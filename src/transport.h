@@ -92,7 +92,7 @@ struct transport_kind {
 };
 
 /* Kinds that need no library are no modules. */
-extern const struct transport_kind transport_command;
+extern const struct transport_kind transport_command, transport_maildir;
 
 /* Loads the kind that serves RELAY; NULL with ERR. It stays loaded. */
 const struct transport_kind *transport_load(const struct relay_config *relay, struct error *err);
