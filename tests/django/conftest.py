@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Tuple
 
@@ -16,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src" / "django"))
 import django  # noqa: E402
 from django.conf import settings  # noqa: E402
 
+databases = tempfile.TemporaryDirectory(prefix="maildrain-db-")
+
 if not settings.configured:
     settings.configure(
         SECRET_KEY="test",
@@ -24,7 +27,7 @@ if not settings.configured:
         DEFAULT_CHARSET="utf-8",
         INSTALLED_APPS=["maildrain"],
         DATABASES={
-            alias: {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+            alias: {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{databases.name}/{alias}"}
             for alias in ("default", "other")
         },
     )

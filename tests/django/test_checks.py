@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -263,15 +264,16 @@ def test_of_very_many_names_not_all_are_read(
     assert ids(spool.path) == []
 
 
-def test_manage_py_check(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_manage_py_check(spool: Spool) -> None:
+    said = io.StringIO()
     (spool.path / "new").chmod(0o700)
     with site(spool.path):
-        call_command("check")
-        assert "maildrain.W002" in capsys.readouterr().err
+        call_command("check", stdout=said, stderr=said)
+        assert "maildrain.W002" in said.getvalue()
         with override_settings(SILENCED_SYSTEM_CHECKS=["maildrain.W002"]):
-            call_command("check", fail_level="WARNING")
+            call_command("check", fail_level="WARNING", stdout=said, stderr=said)
         with pytest.raises(CommandError, match="W002"):
-            call_command("check", fail_level="WARNING")
+            call_command("check", fail_level="WARNING", stdout=said, stderr=said)
 
 
 def test_each_id_is_in_the_manual() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Optional
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -19,13 +20,11 @@ from maildrain.testing import outbox, temporary_spool
 from test_api import HAS_MAILERS, needs_mailers
 from test_checks import site
 
-Said = Callable[[], str]
-
-
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Said:
-    """What commands have written to standard output since the last call."""
-    return lambda: capsys.readouterr().out
+def call(*args: str, out: Optional[io.StringIO] = None) -> str:
+    """Calls a command; returns what it writes to standard output."""
+    out = out or io.StringIO()
+    call_command(*args, stdout=out, stderr=out)
+    return out.getvalue()
 
 
 @pytest.fixture
@@ -48,11 +47,10 @@ def fill(spool: Spool) -> None:
         (spool.path / folder / f"{born - 400_000}.M000001P1Q1.web1,{name}").write_bytes(message)
 
 
-def test_status_in_words(spool: Spool, said: Said) -> None:
+def test_status_in_words(spool: Spool) -> None:
     fill(spool)
     with site(spool.path):
-        call_command("maildrain_status")
-    ours = said().splitlines()
+        ours = call("maildrain_status").splitlines()
     theirs = spool.command("status").stdout.splitlines()
     assert ours[0] == theirs[0] == f"spool {spool.path}"
     table = [line for line in theirs if re.match(r"(wait|in f|defer|fail|sent|due|next)", line)]
@@ -60,11 +58,10 @@ def test_status_in_words(spool: Spool, said: Said) -> None:
     assert len(table) == 7
 
 
-def test_status_as_json(spool: Spool, said: Said) -> None:
+def test_status_as_json(spool: Spool) -> None:
     fill(spool)
     with site(spool.path):
-        call_command("maildrain_status", "--json")
-    [ours] = json.loads(said())
+        [ours] = json.loads(call("maildrain_status", "--json"))
     theirs = json.loads(spool.command("status", "--json").stdout)
     assert ours["states"].pop("held") == {"count": 0, "oldest": None}
     assert abs(ours.pop("time") - theirs["time"]) <= 2
@@ -72,14 +69,14 @@ def test_status_as_json(spool: Spool, said: Said) -> None:
     assert set(ours) == {"spool", "states", "due", "due_since", "next"}
 
 
-def test_status_of_another_spool(spool: Spool, said: Said) -> None:
+def test_status_of_another_spool(spool: Spool) -> None:
     fill(spool)
-    call_command("maildrain_status", "--spool", str(spool.path))
-    assert re.search(r"^waiting +3 ", said(), re.MULTILINE)
+    said = call("maildrain_status", "--spool", str(spool.path))
+    assert re.search(r"^waiting +3 ", said, re.MULTILINE)
 
 
 @needs_mailers
-def test_status_of_all_spools(spool: Spool, make_spool: Callable[..., Spool], said: Said) -> None:
+def test_status_of_all_spools(spool: Spool, make_spool: Callable[..., Spool]) -> None:
     paths = [str(spool.path), str(make_spool().path)]
     backend = "maildrain.filebased.EmailBackend"
     mailers = {
@@ -87,17 +84,17 @@ def test_status_of_all_spools(spool: Spool, make_spool: Callable[..., Spool], sa
         for number, path in enumerate([*paths, paths[0]])
     }
     with override_settings(MAILERS=mailers):
-        call_command("maildrain_status")
-    assert re.findall(r"^spool (.*)", said(), re.MULTILINE) == paths
+        said = call("maildrain_status")
+    assert re.findall(r"^spool (.*)", said, re.MULTILINE) == paths
 
 
 def test_status_without_a_spool(tmp_path: Path) -> None:
     with site(tmp_path / "nowhere"):
         with pytest.raises(CommandError, match=f"sudo maildrain init {tmp_path}/nowhere"):
-            call_command("maildrain_status")
+            call("maildrain_status")
     with site(None, "django.core.mail.backends.locmem.EmailBackend"):
         with pytest.raises(CommandError, match="--spool"):
-            call_command("maildrain_status")
+            call("maildrain_status")
 
 
 @pytest.mark.parametrize(
@@ -113,10 +110,11 @@ def test_ages(seconds: float, words: str) -> None:
 
 
 @temporary_spool()
-def test_it_tells_the_id(said: Said) -> None:
-    call_command("sendtestmail", "a@example.net", "b@example.net", "--priority=high", "--relay=bulk")
+def test_it_tells_the_id() -> None:
+    options = ["--priority=high", "--relay=bulk"]
+    said = call("sendtestmail", "a@example.net", "b@example.net", *options)
     [message] = outbox()
-    assert said() == f"Queued as {message.id} in {message.path.rpartition('/new/')[0]}\n"
+    assert said == f"Queued as {message.id} in {message.path.rpartition('/new/')[0]}\n"
     assert message.to == ["a@example.net", "b@example.net"]
     assert (message.priority, message.relay) == (1, "bulk")
 
@@ -126,7 +124,7 @@ def test_to_admins_and_managers() -> None:
     people: List[Any] = ["one@example.net"] if HAS_MAILERS else [("One", "one@example.net")]
     other: List[Any] = ["two@example.net"] if HAS_MAILERS else [("Two", "two@example.net")]
     with override_settings(ADMINS=people, MANAGERS=other):
-        call_command("sendtestmail", "--admins", "--managers", "three@example.net")
+        call("sendtestmail", "--admins", "--managers", "three@example.net")
     [message] = outbox()
     assert sorted(message.to) == ["one@example.net", "three@example.net", "two@example.net"]
 
@@ -143,14 +141,14 @@ def test_to_admins_and_managers() -> None:
 )
 def test_what_is_wrong(args: List[str], words: str) -> None:
     with pytest.raises(CommandError, match=words):
-        call_command("sendtestmail", *args)
+        call("sendtestmail", *args)
     assert outbox() == []
 
 
 def test_not_by_a_backend_of_another_kind() -> None:
     with site(None, "django.core.mail.backends.dummy.EmailBackend"):
         with pytest.raises(CommandError, match="django.core.mail.backends.dummy.*sendtestemail"):
-            call_command("sendtestmail", "a@example.net")
+            call("sendtestmail", "a@example.net")
 
 
 @needs_mailers
@@ -158,33 +156,34 @@ def test_by_an_alias(spool: Spool) -> None:
     backend = "maildrain.bulk.EmailBackend"
     mailers = {"mass": {"BACKEND": backend, "OPTIONS": {"file_path": str(spool.path)}}}
     with override_settings(MAILERS=mailers):
-        call_command("sendtestmail", "a@example.net", "--using=mass")
+        call("sendtestmail", "a@example.net", "--using=mass")
     assert spool.counts()["new"] == 1
 
 
-def sent_and_awaited(spool: Spool, *recipients: str, wait: float = 30) -> None:
-    """sendtestmail --wait, while a run comes as from a timer."""
+def sent_and_awaited(
+    spool: Spool, *recipients: str, out: Optional[io.StringIO] = None
+) -> List[str]:
+    """What sendtestmail --wait says, line by line, while a run comes as from a timer."""
     timer = threading.Timer(0.3, spool.run)
     timer.start()
     try:
         with site(spool.path):
-            call_command("sendtestmail", *recipients, f"--wait={wait}")
+            return call("sendtestmail", *recipients, "--wait=30", out=out).splitlines()
     finally:
         timer.join()
 
 
-def test_sent(spool: Spool, server: AioServer, said: Said) -> None:
-    sent_and_awaited(spool, "a@example.net")
-    first, second = said().splitlines()
+def test_sent(spool: Spool, server: AioServer) -> None:
+    first, second = sent_and_awaited(spool, "a@example.net")
     assert first.startswith("Queued as ")
     assert re.fullmatch(r"Sent, at attempt 1, after [0-9]+\.[0-9] s", second)
     assert len(server.messages) == 1
 
 
-def test_sent_and_not_kept(spool: Spool, aio_server: Callable[..., AioServer], said: Said) -> None:
+def test_sent_and_not_kept(spool: Spool, aio_server: Callable[..., AioServer]) -> None:
     spool.write_config({"keep_sent": "0"}, url=aio_server().url, tls="none")
-    sent_and_awaited(spool, "a@example.net")
-    assert "Gone from the spool: sent, where keep_sent is 0" in said()
+    said = sent_and_awaited(spool, "a@example.net")
+    assert said[1].startswith("Gone from the spool: sent, where keep_sent is 0")
 
 
 def test_failed(spool: Spool, server: AioServer) -> None:
@@ -196,10 +195,11 @@ def test_failed(spool: Spool, server: AioServer) -> None:
     assert caught.value.returncode == 1
 
 
-def test_deferred(spool: Spool, server: AioServer, said: Said) -> None:
+def test_deferred(spool: Spool, server: AioServer) -> None:
+    out = io.StringIO()
     with pytest.raises(CommandError) as caught:
-        sent_and_awaited(spool, "defer@example.net")
-    id = said().split()[2]
+        sent_and_awaited(spool, "defer@example.net", out=out)
+    id = out.getvalue().split()[2]
     assert re.fullmatch(
         r"Deferred with 4\.3\.0 at attempt 1; the next is in (5.s|1m)\.\n"
         rf"See why: journalctl -t maildrain -g {re.escape(id)}",
@@ -218,7 +218,7 @@ def test_held_back(spool: Spool, server: AioServer) -> None:
 def test_still_waiting(spool: Spool) -> None:
     with pytest.raises(CommandError, match="Still waiting after 0s.*maildrain.timer") as caught:
         with site(spool.path):
-            call_command("sendtestmail", "a@example.net", "--wait=0.5")
+            call("sendtestmail", "a@example.net", "--wait=0.5")
     assert caught.value.returncode == 75
     assert spool.counts()["new"] == 1
 
@@ -226,6 +226,6 @@ def test_still_waiting(spool: Spool) -> None:
 def test_how_long_it_waits_when_not_told() -> None:
     from maildrain.management.commands import sendtestmail
 
-    parser = sendtestmail.Command().create_parser("manage.py", "sendtestmail")
+    parser = sendtestmail.Command(stdout=io.StringIO()).create_parser("manage.py", "sendtestmail")
     assert parser.parse_args(["a@example.net", "--wait"]).wait == 90
     assert parser.parse_args(["a@example.net"]).wait is None

@@ -10,6 +10,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Callable, Dict, List
@@ -63,7 +64,7 @@ class Desk:
         return list(json.loads(done.stdout))
 
     def rows(self, table: str) -> int:
-        with sqlite3.connect(self.database) as connection:
+        with closing(sqlite3.connect(self.database)) as connection:
             [count] = connection.execute(f"SELECT count(*) FROM helpdesk_like_{table}").fetchone()
             return int(count)
 
@@ -75,6 +76,7 @@ def arrived(server: AioServer) -> Dict[str, EmailMessage]:
         message = email.message_from_bytes(each.data, policy=email.policy.default)
         assert isinstance(message, EmailMessage)
         [to] = message["To"].addresses
+        to = str(to).encode("utf-8", "surrogateescape").decode()  # in UTF-8, from Django 6.0 on
         found[f"{to} {message['Subject'].split(')')[1].split(':')[0].strip()}"] = message
     return found
 

@@ -67,7 +67,13 @@ def test_it_needs_only_django_and_the_standard_library() -> None:
 @need("mypy")
 @pytest.mark.parametrize("version", ["3.9", "{}.{}".format(*sys.version_info)])
 def test_types(tmp_path: Path, version: str) -> None:
-    said = run("-m", "mypy", "--python-version", version, "--cache-dir", str(tmp_path), cwd=SOURCE)
+    command = ["-m", "mypy", "--python-version", version, "--cache-dir", str(tmp_path)]
+    try:
+        said = run(*command, cwd=SOURCE)
+    except AssertionError as error:
+        if "is not supported" in str(error):
+            pytest.skip(f"this mypy does not know Python {version} any more")
+        raise
     assert f"no issues found in {len(MODULES)} source files" in said
 
 

@@ -24,6 +24,7 @@ from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.handlers.asgi import ASGIHandler
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test.utils import override_settings
 from django.urls import path
@@ -117,7 +118,21 @@ leaves_a_file_open = pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile")
 
 async def in_a_thread(request: HttpRequest) -> HttpResponse:
     message = letter(request.GET["subject"])
-    return HttpResponse(await sync_to_async(maildrain.send)(message, on_commit=True))
+    return HttpResponse(await sync_to_async(maildrain.send)(message))
+
+
+async def in_a_transaction(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(await sync_to_async(_in_a_transaction)(request.GET["subject"]))
+
+
+def _in_a_transaction(subject: str) -> str:
+    try:
+        with transaction.atomic():
+            id = maildrain.send(letter(subject), on_commit=True)
+            assert id not in [message.id for message in outbox()]
+        return id
+    finally:
+        connections.close_all()
 
 
 async def in_the_loop(request: HttpRequest) -> HttpResponse:
@@ -132,7 +147,8 @@ async def in_the_loop_on_commit(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path(f"{view.__name__}/", view) for view in (in_a_thread, in_the_loop, in_the_loop_on_commit)
+    path(f"{view.__name__}/", view)
+    for view in (in_a_thread, in_a_transaction, in_the_loop, in_the_loop_on_commit)
 ]
 
 
@@ -167,7 +183,7 @@ def asked(name: str, count: int) -> List[str]:
 
 @leaves_a_file_open
 @temporary_spool()
-@pytest.mark.parametrize("name", ["in_a_thread", "in_the_loop"])
+@pytest.mark.parametrize("name", ["in_a_thread", "in_a_transaction", "in_the_loop"])
 def test_async_views(name: str) -> None:
     ids = asked(name, 20)
     found = outbox()

@@ -154,7 +154,7 @@ def _seconds(value: Any, now: float) -> float:
         return _moment(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("it must be a datetime, a text in ISO 8601, or seconds from now")
-    return now + value
+    return now + float(value)
 
 
 def _parsed(text: str) -> date:

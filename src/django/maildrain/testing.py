@@ -39,6 +39,7 @@ from . import entry
 from .checks import MODES
 
 BACKEND = "maildrain.filebased.EmailBackend"
+POLICY: Any = email.policy.default  # its type is not the same to each mypy
 
 _active: List["TemporarySpool"] = []  # the last one is where mail goes now
 
@@ -124,7 +125,7 @@ def outbox(path: str | os.PathLike[str] | None = None) -> List[QueuedMessage]:
 def _read(path: str) -> QueuedMessage:
     with open(path, "rb") as file:
         lines, content = _split(file.read())
-    parsed = email.message_from_bytes(content, policy=email.policy.default)
+    parsed = email.message_from_bytes(content, policy=POLICY)
     assert isinstance(parsed, ParsedMessage)
     message = _message(parsed)
     message.path, message.parsed = path, parsed
@@ -173,13 +174,13 @@ HEADERS = {"subject", "from", "to", "cc", "reply-to", "mime-version"}  # and tho
 def _message(parsed: ParsedMessage) -> QueuedMessage:
     """As the site made it, as far as what it made tells."""
     message = QueuedMessage(
-        subject=str(parsed["Subject"] or ""),
-        from_email=str(parsed["From"] or ""),
+        subject=_mended(parsed["Subject"] or ""),
+        from_email=_mended(parsed["From"] or ""),
         to=_list(parsed, "To"),
         cc=_list(parsed, "Cc"),
         reply_to=_list(parsed, "Reply-To"),
         headers={
-            name: str(value)
+            name: _mended(value)
             for name, value in parsed.items()
             if name.lower() not in HEADERS and not name.lower().startswith("content-")
         },
@@ -197,7 +198,12 @@ def _message(parsed: ParsedMessage) -> QueuedMessage:
 
 def _list(parsed: ParsedMessage, name: str) -> List[str]:
     header = parsed[name]
-    return [] if header is None else [str(address) for address in header.addresses]
+    return [] if header is None else [_mended(address) for address in header.addresses]
+
+
+def _mended(header: object) -> str:
+    """The UTF-8 that a header with SMTPUTF8 addresses has, and Python's parser leaves undecoded."""
+    return str(header).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _bodies(parsed: ParsedMessage) -> Iterator[ParsedMessage]:
