@@ -26,19 +26,21 @@ static const struct transport_kind *load(const char *module, struct error *err)
 const struct transport_kind *transport_load(const struct relay_config *relay, struct error *err)
 {
 	switch (relay->kind) {
+	case RELAY_COMMAND:
+		return &transport_command;
+	case RELAY_MAILDIR:
+		return &transport_maildir;
 	case RELAY_HTTP:
 	case RELAY_SES:
 	case RELAY_MAILGUN:
 	case RELAY_GMAIL:
 	case RELAY_GRAPH:
 		return load("http.so", err);
-	case RELAY_COMMAND:
-		return &transport_command;
-	case RELAY_MAILDIR:
-		return &transport_maildir;
-	default:
-		return load("smtp.so", err);
+	case RELAY_SMTP:
+	case RELAY_LMTP:
+		break;
 	}
+	return load("smtp.so", err);
 }
 
 const char *transport_version(void)
