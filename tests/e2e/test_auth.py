@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Callable, Dict, List
 
@@ -330,31 +329,6 @@ def test_next_relay_takes_over(spool: Spool, fault_server: Make) -> None:
 
 
 # Keeping the secret
-
-
-def _login_under_way(server: FaultServer) -> bool:
-    return any("AUTH" in session.verbs for session in list(server.sessions))
-
-
-def test_password_is_not_in_the_command_line(spool: Spool, fault_server: Make) -> None:
-    """Looked at while the login is under way."""
-    server = fault_server(
-        ehlo=WITH_AUTH, users={USER: PASSWORD}, answers={"AUTH": Delay(0.5)}
-    )
-    spool.write_config(url=server.url, tls="none", **_login(spool))
-    spool.drop(MESSAGE)
-    with subprocess.Popen(
-        spool.argv("run", "--verbose"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        end = time.monotonic() + 20
-        while not _login_under_way(server) and time.monotonic() < end:
-            time.sleep(0.01)
-        shown = [Path(f"/proc/{process.pid}/{name}") for name in ("cmdline", "environ", "comm")]
-        texts = [path.read_bytes().decode(errors="replace") for path in shown]
-        stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode == 0 and len(server.messages) == 1
-    assert len(texts[0]) > 0
-    _assert_secret(spool, PASSWORD, *texts, stdout, stderr)
 
 
 @pytest.mark.parametrize("echo", _spellings(WRONG), ids=["plain", "base64", "response"])

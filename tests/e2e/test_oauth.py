@@ -147,7 +147,8 @@ def test_postfix_with_dovecot(
     assert len(postfix.wait_for(8)) == 8
     assert f"sasl_method={auth.upper()}, sasl_username={USER}" in postfix.log()
     (token,) = issuer.tokens
-    assert issuer.asked == [{**CLIENT, "grant_type": "refresh_token", "refresh_token": REFRESH_TOKEN}]
+    grant = {"grant_type": "refresh_token", "refresh_token": REFRESH_TOKEN}
+    assert issuer.asked == [{**CLIENT, **grant}]
     assert_secret(site, [token, REFRESH_TOKEN], done.stdout, done.stderr)
     site.send()
     assert len(issuer.asked) == 1, "the token is kept"
@@ -344,7 +345,7 @@ def test_without_a_folder_each_run_asks(
 @pytest.mark.parametrize(
     "script, why",
     [
-        ("echo 'log in again' >&2; echo more >&2; exit 2", "failed with exit status 2: log in again"),
+        ("echo 'log in' >&2; echo more >&2; exit 2", "failed with exit status 2: log in"),
         ("exit 1", "failed with exit status 1"),
         ("kill -9 $$", "was ended by signal 9"),
         (":", "printed nothing"),
@@ -456,7 +457,7 @@ def test_token_goes_by_no_other_mechanism(
 
 @pytest.mark.parametrize("auth", MECHANISMS)
 def test_long_token(site: Site, fault_server: Make, tmp_path: Path, auth: str) -> None:
-    """Those of Microsoft have some thousand characters: more than one line of a command may have."""
+    """Those of Microsoft have thousands of characters, more than a command may have."""
     token = "eyJ0" + "x" * 4000
     server = fault_server(ehlo=BOTH, users={USER: token}, require_auth=True)
     configure(site, server, program(tmp_path, f"echo {token}"), auth=auth)

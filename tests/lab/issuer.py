@@ -1,4 +1,4 @@
-"""An authorization server in a thread: it gives tokens by OAuth 2, and tells Dovecot whose they are.
+"""An authorization server in a thread: it gives tokens by OAuth 2, and tells whose they are.
 
 POST /token			RFC 6749 sections 4.4 and 6: an access token for a secret, as JSON
 POST /introspect		RFC 7662: whether a token is valid, and whose
@@ -34,7 +34,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", "0"))
-        form = {key: values[0] for key, values in parse_qs(self.rfile.read(length).decode()).items()}
+        fields = parse_qs(self.rfile.read(length).decode())
+        form = {key: values[0] for key, values in fields.items()}
         status, answer = self.server.issuer.answer(self.path, form)
         body = json.dumps(answer).encode()
         self.send_response(status)
