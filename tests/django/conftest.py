@@ -4,6 +4,7 @@ backends made the way the installed Django makes them."""
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -52,6 +53,17 @@ def spool_path(tmp_path: Path) -> Path:
     for name in ("tmp", "new", "cur", "failed"):
         (path / name).mkdir(parents=True)
     return path
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder that every user gets to: pytest's own are closed again by whoever starts another."""
+    path = Path(tempfile.mkdtemp(prefix="maildrain-django-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture

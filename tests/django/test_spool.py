@@ -40,6 +40,7 @@ NAMES = [
     f"big-pid,A=1,C=web1-2147483648,T={LATER}",
     f"deferred,A=2,D=7,E=4.2.2,N=8,P=3,S=9,T={LATER}",
     f"disordered,T={LATER},A=2,E=4.2.2",
+    f"kept-back,E=4.7.0,T={LATER}",
     "unmoved,A=1,E=2.0.0",
     "afresh,A=1,E=5.1.1",
     "long-status,A=1,E=4.1234.1",
@@ -104,7 +105,9 @@ def test_names_mean_what_the_program_says(make_spool: Callable[..., LabSpool]) -
         assert ours == {key: theirs[key] for key in ours}, path
 
 
-@pytest.mark.parametrize("name", ["", ".", ".X", ",A=1", ":2,S", "X\n", "X,A=\x7f", "X:2,\t", "a/b"])
+@pytest.mark.parametrize(
+    "name", ["", ".", ".X", ",A=1", ":2,S", "X\n", "X,A=\x7f", "X:2,\t", "a/b"]
+)
 def test_what_is_no_name(name: str) -> None:
     assert entry.parse(name) is None
 
@@ -378,15 +381,15 @@ def test_the_command_for_the_spool_of_the_package() -> None:
     assert Spool("/var/spool/maildrain").command("retry", record) == "sudo maildrain retry X"
 
 
-def test_missing_rights_name_the_command(spool_path: Path) -> None:
+def test_missing_rights_name_the_command(home: Path) -> None:
     """As a user outside the group; then inside of it, with a file of the sender's."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become another user")
+    spool_path = home / "spool"
     for name in ("", "tmp", "new", "cur", "failed"):
+        (spool_path / name).mkdir()
         (spool_path / name).chmod(0o3770 if name in ("", "tmp", "new") else 0o2750)
         os.chown(spool_path / name, 0, 8)
-    for parent in [*spool_path.parents][:-2]:
-        parent.chmod(parent.stat().st_mode | 0o5)
     mine = put(spool_path, f"new/mine,T={LATER}")
     os.chown(mine, 33, 8)
     for file in (f"new/theirs,T={LATER}", "failed/given-up,A=1,E=5.1.1"):

@@ -22,7 +22,9 @@ PRIORITY_DEFAULT = 5
 NAME_MAX = 255  # bytes
 
 _CHARACTER = r"[^\x00-\x1f\x7f/]"
-_NAME = re.compile(rf"((?!\.)(?:(?![,:]){_CHARACTER})+)((?:,(?:(?!:){_CHARACTER})*)?)(:{_CHARACTER}*)?")
+_NAME = re.compile(
+    rf"((?!\.)(?:(?![,:]){_CHARACTER})+)((?:,(?:(?!:){_CHARACTER})*)?)(:{_CHARACTER}*)?"
+)
 _BIRTH = re.compile(r"([0-9]{1,18})\.M[0-9]+P[0-9]+Q[0-9]+\.[^,:]")
 _NUMBER = re.compile(r"0*[0-9]{1,19}")
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
@@ -67,7 +69,7 @@ class Entry(NamedTuple):
             return _STATE_OF_FOLDER[folder]
         if self.claim and self.not_before is not None and self.not_before > now:
             return IN_FLIGHT
-        return DEFERRED if self.attempts else WAITING
+        return DEFERRED if self.attempts or self.status.startswith("4") else WAITING
 
     def due_at_once(self) -> str:
         """The name without its T."""

@@ -21,11 +21,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
+from django.utils.translation import gettext as _
+
 from . import entry
 from .entry import DEFERRED, FAILED, HELD, IN_FLIGHT, SENT, WAITING, Entry
 
 DEFAULT_PATH = "/var/spool/maildrain"
 FOLDERS = ("new", "hold", "failed", "cur")  # as a list of messages shows them
+SCHEDULED = "scheduled"  # waiting for a time of its own; those are among the waiting
 UNSENT = (WAITING, IN_FLIGHT, DEFERRED, HELD, FAILED)
 
 _DUMP = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{1,20}\.log(-[0-9]{1,9})*(,.*)?")
@@ -70,6 +73,12 @@ class Record(NamedTuple):
     def is_dump(self) -> bool:
         """A file of Django's own backend, which is no message."""
         return _DUMP.fullmatch(self.entry.name) is not None
+
+    def states(self, now: float) -> Tuple[str, ...]:
+        """Its state, and SCHEDULED where that holds, too."""
+        if self.state == WAITING and not self.is_due(now):
+            return WAITING, SCHEDULED
+        return (self.state,)
 
     def is_due(self, now: float) -> bool:
         return self.state in (WAITING, DEFERRED) and (self.entry.not_before or 0) <= now
@@ -138,15 +147,16 @@ class Spool:
     def look(
         self, states: Iterable[str], stop: int, now: Optional[float] = None
     ) -> Tuple[Survey, List[Record]]:
-        """Counts everything, and lists the first STOP messages that are in one of STATES: those in
-        new/ in the order in which they are sent, then those on hold, then the failed and the sent,
-        the youngest first."""
+        """Counts everything, and lists the first STOP messages that are in one of STATES, of which
+        SCHEDULED may be one: those in new/ in the order in which they are sent, then those on hold,
+        then the failed and the sent, the youngest first."""
         survey = Survey(time.time() if now is None else now)
         wanted = frozenset(states)
         listed: List[Record] = []
         for folder in FOLDERS:
             records = survey.counted(self.records(folder, survey.now))
-            listed += _first(folder, (r for r in records if r.state in wanted), stop - len(listed))
+            matching = (r for r in records if not wanted.isdisjoint(r.states(survey.now)))
+            listed += _first(folder, matching, stop - len(listed))
             deque(records, maxlen=0)  # what is left is counted too
         return survey, listed
 
@@ -175,15 +185,17 @@ class Spool:
             with self._open(record.folder) as folder:
                 descriptor = os.open(record.entry.name, _OPEN_FILE, dir_fd=folder)
         except FileNotFoundError:
-            raise Gone(f"{path} is gone: it has just changed its state.") from None
+            text = _("%(path)s is gone: it has just changed its state.") % {"path": path}
+            raise Gone(text) from None
         except PermissionError:
-            raise self._unreadable(path, record) from None
+            raise self._unreadable(path) from None
         except OSError as error:
-            raise SpoolError(f"{path} can't be opened: {error.strerror}.") from error
+            raise _unopened(path, error) from error
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                raise SpoolError(f"{path} is no regular file, or has several hard links.")
+                text = _("%(path)s is no regular file, or has several hard links.")
+                raise SpoolError(text % {"path": path})
             return file.read(most), status
 
     def _names(self, folder: str) -> Iterator[str]:
@@ -207,7 +219,7 @@ class Spool:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise SpoolError(f"{path} can't be opened: {error.strerror}.") from error
+            raise _unopened(path, error) from error
         try:
             yield descriptor
         finally:
@@ -220,7 +232,8 @@ class Spool:
             if name.startswith(ids):
                 parsed = entry.parse(name)
                 if parsed and parsed.unique in ids:
-                    found.setdefault(parsed.unique, Record(folder, parsed, parsed.state(folder, now)))
+                    record = Record(folder, parsed, parsed.state(folder, now))
+                    found.setdefault(record.id, record)
 
     # ---- changing ----
 
@@ -246,6 +259,18 @@ class Spool:
             return False
         return action != "retry" or record.state == FAILED or record.entry.not_before is not None
 
+    def denial(self, action: str, record: Record) -> Optional[Denied]:
+        """What this user has no right to do himself. What is no longer there is not denied."""
+        folder = self.folder(record.folder)
+        try:
+            if _may_move(folder, record.entry.name):
+                return None
+        except FileNotFoundError:
+            return None
+        except OSError:
+            pass
+        return self._denied(action, record)
+
     def command(self, action: str, record: Record) -> str:
         """What the sender's user, or root, types to do the same."""
         source = os.path.join(self.folder(record.folder), record.entry.name)
@@ -264,7 +289,8 @@ class Spool:
     def _change(self, record: Record, action: str, target: Optional[str], name: str) -> None:
         """Renames RECORD to NAME in the folder TARGET; None: removes it."""
         if not self.may(action, record):
-            raise SpoolError(f"{record.id} is {record.state}: it can't be changed so.")
+            text = _("%(id)s is in a state, or in hands, that does not allow this.")
+            raise SpoolError(text % {"id": record.id})
         if target == "hold":
             self._make_hold()
         with contextlib.ExitStack() as stack:
@@ -277,20 +303,22 @@ class Spool:
                 to = stack.enter_context(self._open(target))
                 self._rename(source, record.entry.name, to, name)
             except FileNotFoundError:
-                raise Gone(
-                    f"{record.id} is no longer as it was: a run of the sender has just taken it up, "
-                    "or somebody else has changed it. Nothing was done."
-                ) from None
+                text = _(
+                    "%(id)s is no longer as it was: a run of the sender has just taken it up, or "
+                    "somebody else has changed it. Nothing was done."
+                )
+                raise Gone(text % {"id": record.id}) from None
             except PermissionError:
                 raise self._denied(action, record) from None
             except OSError as error:
-                raise SpoolError(f"{record.id} can't be changed: {error.strerror}.") from error
+                text = _("%(id)s can't be changed: %(reason)s.")
+                raise SpoolError(text % {"id": record.id, "reason": error.strerror}) from error
 
     def _rename(self, source: int, old: str, target: int, new: str) -> None:
         """The sender never overwrites a file, and nor does this."""
         with contextlib.suppress(FileNotFoundError):
             os.stat(new, dir_fd=target, follow_symlinks=False)
-            raise SpoolError(f"A file {new} is there already.")
+            raise SpoolError(_("A file %(name)s is there already.") % {"name": new})
         os.rename(old, new, src_dir_fd=source, dst_dir_fd=target)
         os.fsync(target)
         os.fsync(source)
@@ -304,8 +332,9 @@ class Spool:
         except FileExistsError:
             pass
         except PermissionError:
+            text = _("%(spool)s can't be written to, so there can be no folder %(path)s.")
             raise Denied(
-                f"{self.path} can't be written to, so there can be no folder {path}.",
+                text % {"spool": self.path, "path": path},
                 shlex.join(["sudo", "-u", self._owner(), "mkdir", "-m", "3770", path]),
             ) from None
 
@@ -326,7 +355,7 @@ class Spool:
 
     def _missing(self, folder: str) -> SpoolError:
         what = self.folder(folder) if os.path.isdir(self.path) else self.path
-        return SpoolError(f"There is no folder {what}.", self._init())
+        return SpoolError(_("There is no folder %(path)s.") % {"path": what}, self._init())
 
     def _init(self) -> str:
         return shlex.join(["sudo", "maildrain", "init", self.path])
@@ -334,27 +363,31 @@ class Spool:
     def _unreachable(self, path: str) -> SpoolError:
         """For a folder that can't be read."""
         group, is_member = self._group(path)
-        user = _user()
+        names = {"path": path, "group": group, "user": _user()}
         if is_member:
-            return Denied(f"The group {group} has no right to read {path}.", self._init())
-        return Denied(
-            f"{path} can't be read by the user {user}, who is not in the group {group}, or has "
-            "joined it since the site was started: restart the site then.",
-            shlex.join(["sudo", "usermod", "-aG", group, user]),
+            text = _("The group %(group)s has no right to read %(path)s.")
+            return Denied(text % names, self._init())
+        text = _(
+            "%(path)s can't be read by the user %(user)s, who is not in the group %(group)s, or "
+            "has joined it since the site was started: restart the site then."
         )
+        return Denied(text % names, shlex.join(["sudo", "usermod", "-aG", group, names["user"]]))
 
-    def _unreadable(self, path: str, record: Record) -> SpoolError:
+    def _unreadable(self, path: str) -> SpoolError:
+        text = _("%(path)s can't be read by the user %(user)s: the group has no right to.")
         return Denied(
-            f"{path} can't be read by the user {_user()}: the group has no right to.",
+            text % {"path": path, "user": _user()},
             shlex.join(["sudo", "-u", self._owner(), "chmod", "g+r", path]),
         )
 
-    def _denied(self, action: str, record: Record) -> SpoolError:
-        return Denied(
-            f"The user {_user()} has no right to move {record.entry.name} out of "
-            f"{self.folder(record.folder)}: that is for the owner of the file or of the folder.",
-            self.command(action, record),
+    def _denied(self, action: str, record: Record) -> Denied:
+        text = _(
+            "The user %(user)s has no right to move %(name)s out of %(folder)s: that is for the "
+            "owner of the file or of the folder."
         )
+        folder = self.folder(record.folder)
+        names = {"user": _user(), "name": record.entry.name, "folder": folder}
+        return Denied(text % names, self.command(action, record))
 
 
 _SENSE = {
@@ -377,6 +410,21 @@ def _first(folder: str, records: Iterator[Record], stop: int) -> List[Record]:
 def _service(record: Record) -> Tuple[int, bool, str]:
     """The order of service: priority, then fresh before retried, then age."""
     return record.entry.priority, record.entry.attempts > 0, record.id
+
+
+def _unopened(path: str, error: OSError) -> SpoolError:
+    text = _("%(path)s can't be opened: %(reason)s.")
+    return SpoolError(text % {"path": path, "reason": error.strerror})
+
+
+def _may_move(folder: str, name: str) -> bool:
+    """Whether this process may rename or remove a file: a sticky folder asks for an owner."""
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        return False
+    status = os.stat(folder)
+    if not status.st_mode & stat.S_ISVTX or os.geteuid() in (0, status.st_uid):
+        return True
+    return os.geteuid() == os.lstat(os.path.join(folder, name)).st_uid
 
 
 def _user() -> str:
