@@ -12,7 +12,7 @@ DEMO=("${BUILD[@]}" python3-django python3-aiosmtpd)
 CHECK=("${DEMO[@]}" "${DEB[@]}" clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc
 	gcovr libcmocka-dev python3-pytest python3-pip python3-setuptools python3-wheel openssl curl strace
 	python3-botocore python3-hypercorn
-	python3-build mypy gunicorn python3-celery
+	python3-build mypy gunicorn python3-celery chromium chromium-driver python3-selenium
 	systemd dbus cron postfix dovecot-core libsasl2-modules python3-pyte procps iproute2 util-linux
 	s-nail git-email libmailtools-perl php-cli msmtp
 	faketime bindfs e2fsprogs xfsprogs btrfs-progs valgrind

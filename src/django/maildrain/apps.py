@@ -10,4 +10,6 @@ class MaildrainConfig(AppConfig):
     verbose_name = "Maildrain"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  # registers them
+        from . import checks, permissions  # noqa: F401  # checks registers itself
+
+        permissions.connect()
