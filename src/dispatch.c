@@ -102,14 +102,13 @@ static bool has_room(
 }
 
 /*
- * The name at PLACE of the queue: to the relay that it is for, to its end, or back. LANE is ready,
- * if it is not NULL.
+ * The name at PLACE of the queue: to the relay that it is for, to its end, or back. READY is the
+ * number of the lane that is known to be so, or SIZE_MAX.
  */
-static void take_on(struct dispatch *dispatch, size_t place, const struct lane *ready)
+static void take_on(struct dispatch *dispatch, size_t place, size_t ready)
 {
 	struct message *message = delivery_get(&dispatch->delivery);
 	const char *name = queue_at(&dispatch->scan->queue, place);
-	const size_t hint = ready != NULL ? (size_t)(ready - dispatch->lane) : SIZE_MAX;
 	struct batch batch;
 	struct lane *lane;
 	enum batch_next next;
@@ -120,14 +119,14 @@ static void take_on(struct dispatch *dispatch, size_t place, const struct lane *
 		delivery_put(&dispatch->delivery, message);
 		return;
 	}
-	next = batch_find(dispatch->config, dispatch->lane, message, hint, &batch);
+	next = batch_find(dispatch->config, dispatch->lane, message, ready, &batch);
 	if (next == BATCH_NOBODY) {
 		leave(dispatch, message, batch.stranded);
 		return;
 	}
 	message->lane = next == BATCH_SEND ? batch.relay : 0;
 	lane = &dispatch->lane[message->lane];
-	if (next == BATCH_TOO_LARGE || has_room(dispatch, lane, lane == ready, message)) {
+	if (next == BATCH_TOO_LARGE || has_room(dispatch, lane, message->lane == ready, message)) {
 		delivery_start(&dispatch->delivery, message, next == BATCH_TOO_LARGE);
 		return;
 	}
@@ -145,7 +144,7 @@ static void serve_parked(struct dispatch *dispatch, struct lane *lane)
 	while (delivery_may_claim(&dispatch->delivery) && lane_parked(lane) > 0 &&
 	       delivery_ready(&dispatch->delivery, lane, lane_parked(lane)) &&
 	       lane_unpark(lane, &place))
-		take_on(dispatch, place, lane);
+		take_on(dispatch, place, (size_t)(lane - dispatch->lane));
 }
 
 /* The place of the next name in the queue; false when there is none. */
@@ -178,7 +177,7 @@ static bool feed_direct(struct dispatch *dispatch)
 			queue_put_back(queue);
 			return !lane->over;
 		}
-		take_on(dispatch, place, lane);
+		take_on(dispatch, place, 0);
 	}
 	return false;
 }
@@ -206,7 +205,7 @@ static void find_way(struct dispatch *dispatch, size_t place)
 	if (known == MEMO_NO_RELAY)
 		return;
 	if (known == MEMO_UNKNOWN || !lane_park(&dispatch->lane[known], place)) {
-		take_on(dispatch, place, NULL);
+		take_on(dispatch, place, SIZE_MAX);
 		dispatch->routing_ms += clock_monotonic() - began_ms;
 	}
 }

@@ -30,23 +30,25 @@ enum message_verdict {
 struct message {
 	char name[ENTRY_NAME_MAX + 1]; /* its present name in new/ */
 	struct entry entry;	       /* parsed from name */
-	int fd;			       /* -1: none, or closed as all of it is read */
 	dev_t device;
 	ino_t inode;
 	uint64_t file_size;
+	int fd; /* -1: none, or closed as all of it is read */
 	mode_t mode;
 	struct envelope envelope;
+	struct message *next; /* in whatever list its owner keeps */
 
 	/* For the transport. */
 	struct body_size size; /* of the wire form */
-	bool header_8bit;      /* the header itself needs SMTPUTF8 */
 	enum message_verdict verdict;
 	int refused_at_mail; /* the 4xx or 5xx code when MAIL FROM was refused; else 0 */
+	int64_t retry_after; /* seconds that the relay asks us to wait; 0: it does not say */
+	bool slow_down;	     /* it wants less mail at a time */
 	bool in_doubt;	     /* the connection was lost between the final dot and its reply */
-	bool slow_down;	     /* the relay wants less mail at a time */
-	int64_t retry_after; /* seconds that it asks us to wait; 0: it does not say */
+	bool header_8bit;    /* the header itself needs SMTPUTF8 */
 
 	/* How far reading and encoding are. */
+	bool body_ended;
 	char *buf;	   /* holds buf_len bytes that are read, from buf_pos on not encoded yet */
 	size_t header_len; /* of these, the header */
 	size_t buf_room;
@@ -54,29 +56,24 @@ struct message {
 	size_t buf_pos;
 	uint64_t file_pos; /* where the file is read next; ends at file_size, grown or not */
 	struct body body;
-	bool body_ended;
-
-	struct message *next; /* in whatever list its owner keeps */
 
 	/* For dispatch, and in the end for record. */
 	const char *held_status; /* of those who may not be served for now */
 	const char *held_why;
 	size_t lane;	     /* the relay that it is for, as it is counted in the config */
-	bool submitted;	     /* that one's transport has it */
 	size_t admitted;     /* so many recipients were let pass by that one's pace */
 	int64_t admitted_us; /* at this time, epoch microseconds */
+	bool submitted;	     /* that one's transport has it */
 	bool anew; /* a person has put it back: its file does not say yet that who has failed is to
 		      be served again */
 
-	/* For record. */
-	struct spool_draft draft; /* set aside for a partial result; its fd is -1 without one */
-
 	/* For claims. */
-	LIST_ENTRY(message) claimed;
 	bool is_claimed; /* it stands in the list of the claims that this run holds */
 	bool withdrawn;	 /* another run has it now: what becomes of it here is not recorded */
+	LIST_ENTRY(message) claimed;
 
-	/* For record again. */
+	/* For record. */
+	struct spool_draft draft; /* set aside for a partial result; its fd is -1 without one */
 	bool replaced; /* another file has its name now, so its own can't be opened anew */
 };
 

@@ -62,5 +62,7 @@ int waits_wait(struct waits *waits, struct error *err)
 
 short waits_got(const struct waits *waits, size_t place)
 {
-	return place == NOWHERE ? POLLIN | POLLOUT : waits->fd[place].revents;
+	static const short all = POLLIN | POLLOUT;
+
+	return place == NOWHERE ? all : waits->fd[place].revents;
 }
