@@ -62,7 +62,7 @@ int waits_wait(struct waits *waits, struct error *err)
 
 short waits_got(const struct waits *waits, size_t place)
 {
-	static const short all = POLLIN | POLLOUT;
-
-	return place == NOWHERE ? all : waits->fd[place].revents;
+	if (place == NOWHERE)
+		return (short)(POLLIN | POLLOUT);
+	return waits->fd[place].revents;
 }
