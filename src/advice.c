@@ -19,7 +19,8 @@ static const char *about_login(const struct advice_case *what)
 		return "see whether the server offers what auth names, and whether the token is\n"
 		       "for user and has the scope that the provider asks for: maildrain.conf(5)";
 	if (what->offers_auth)
-		return "see whether user and the password from its file or command are right;\n"
+		return "see whether user is right, and what password_file or password_command "
+		       "gives;\n"
 		       "some providers want a password made for one program alone";
 	return "use the port for submission, most often 587, or 465 with smtps://;\n"
 	       "for a server that asks for no password remove user and password_file";
