@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "privilege.h"
 #include "route.h"
 #include "units.h"
 #include "verify.h"
@@ -51,7 +52,11 @@ static int verify(const char *path)
 
 	if (config_load(path, CONFIG_SEND, &config, &err) == -1)
 		return call_complain(&err);
-	status = verify_all(&config);
+	/* What it finds has to be so for a run, and the programs that it starts are the run's. */
+	if (privilege_drop(config.spool, &err) == -1)
+		status = call_complain(&err);
+	else
+		status = verify_all(&config);
 	config_free(&config);
 	return status;
 }

@@ -2,9 +2,18 @@
 
 #include <grp.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+/* Where the programs that we start look for their own settings. */
+static int set_home(const struct passwd *user)
+{
+	if (setenv("HOME", user->pw_dir, 1) == -1 || setenv("USER", user->pw_name, 1) == -1)
+		return -1;
+	return setenv("LOGNAME", user->pw_name, 1);
+}
 
 int privilege_drop(const char *path, struct error *err)
 {
@@ -16,7 +25,8 @@ int privilege_drop(const char *path, struct error *err)
 		return 0;
 	user = getpwuid(st.st_uid);
 	if ((user != NULL ? initgroups(user->pw_name, st.st_gid) : setgroups(0, NULL)) == 0 &&
-	    setgid(st.st_gid) == 0 && setuid(st.st_uid) == 0)
+	    setgid(st.st_gid) == 0 && setuid(st.st_uid) == 0 &&
+	    (user == NULL || set_home(user) == 0))
 		return 0;
 	error_set_errno(err, "can't become the user who owns the spool %s", path);
 	return -1;

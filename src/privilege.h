@@ -11,8 +11,8 @@
 
 /*
  * For root only, others stay as they are: becomes, for good, the user that PATH belongs to, so that
- * a run by hand leaves files as one by the timer does. A spool of root's stays with root. 0 or -1
- * with ERR.
+ * a run by hand leaves files as one by the timer does. HOME, USER and LOGNAME follow. A spool of
+ * root's stays with root. 0 or -1 with ERR.
  */
 int privilege_drop(const char *path, struct error *err);
 

@@ -889,3 +889,24 @@ def test_root_is_refused_what_the_owner_is(spool: Spool, fault_server: Servers) 
     done = spool.run()
     assert done.returncode == 0 and "not readable" in done.stderr
     assert not server.received and spool.ls()["new"] == [path.name]
+
+
+@pytest.mark.parametrize("command", ("run", "verify"))
+def test_programs_of_a_relay_run_as_the_owner_of_the_spool(
+    home: Path, fault_server: Servers, command: str
+) -> None:
+    """Root starts it, as cron does: they are the owner's, and find the owner's settings."""
+    site = Spool(home)
+    server = fault_server()
+    program = home / "who"
+    program.write_text('#!/bin/sh\necho "$(id -un) $USER $LOGNAME $HOME" >&2\nexit 1\n')
+    program.chmod(0o755)
+    site.write_config(
+        url=server.url, tls="none", connections=1, user="u", password_command=[str(program)]
+    )
+    site.drop(GOOD)
+    for path in (site.path, *site.path.rglob("*")):
+        shutil.chown(path, "nobody", "nogroup")
+    done = site.command(command)
+    assert done.returncode == 75, done.stderr
+    assert "nobody nobody nobody /nonexistent" in done.stdout + done.stderr
