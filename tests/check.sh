@@ -89,7 +89,7 @@ unit_clang() {
 
 hardened() {
 	local file
-	for file in build/sbin/maildrain build/lib/maildrain/smtp.so; do
+	for file in build/sbin/maildrain build/lib/maildrain/{smtp,http}.so; do
 		readelf -lW "$file" | grep -q GNU_RELRO || { echo "$file: no RELRO"; return 1; }
 		readelf -dW "$file" | grep -q BIND_NOW || { echo "$file: no BIND_NOW"; return 1; }
 		readelf -hW "$file" | grep -q 'DYN (' || { echo "$file: not position independent"; return 1; }

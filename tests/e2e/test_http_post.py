@@ -164,6 +164,21 @@ def test_wrong_password(spool: Spool, http_stub: Stub) -> None:
     assert_waiting(spool, *names)
 
 
+@pytest.mark.parametrize("code", [200, 422, 500])
+def test_answer_that_repeats_the_password(spool: Spool, http_stub: Stub, code: int) -> None:
+    """Neither the log nor the file in the spool has it, nor how Basic sends it."""
+
+    def api(request: Any) -> Reply:
+        return Reply(code, {"message": f"hunter4, {request.one('Authorization')}"})
+
+    aim(spool, http_stub(api), user="site", password_file=spool.secret("hunter4"))
+    name = letter(spool)
+    done = spool.run()
+    for text in (done.stderr, spool.find(name).read_text()):
+        assert "hunter4" not in text and basic("site", "hunter4")[6:] not in text
+    assert f"{code} " in done.stderr
+
+
 def _one(spool: Spool) -> str:
     name = letter(spool)
     run(spool)
