@@ -377,13 +377,31 @@ void http_answer_free(struct http_answer *answer)
 	answer->json = NULL;
 }
 
+/*
+ * For the next request. Newer versions of libcurl remember in a handle that a body was to be sent
+ * again, through its reset, and then refuse the next one: who got no answer is not used again.
+ */
+static void put_handle_back(struct http_transfer *transfer)
+{
+	long code = 0;
+
+	if (transfer->easy == NULL)
+		return;
+	if (curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &code) == CURLE_OK &&
+	    code >= 200) {
+		curl_easy_reset(transfer->easy);
+		return;
+	}
+	curl_easy_cleanup(transfer->easy);
+	transfer->easy = NULL;
+}
+
 void http_transfer_end(struct http_transfer *transfer, CURLM *multi)
 {
 	/* Removing a handle that is not in the multi is no error worth a word. */
 	if (transfer->easy != NULL && multi != NULL)
 		(void)curl_multi_remove_handle(multi, transfer->easy);
-	if (transfer->easy != NULL)
-		curl_easy_reset(transfer->easy);
+	put_handle_back(transfer);
 	curl_mime_free(transfer->form);
 	curl_slist_free_all(transfer->header);
 	free(transfer->whole);

@@ -20,7 +20,7 @@
 
 struct http_transfer {
 	const struct relay_config *relay; /* the caller's */
-	CURL *easy;			  /* kept from one request to the next */
+	CURL *easy;			  /* kept from one request to the next if it may be */
 	struct message *message;	  /* the caller's; NULL: none is under way here */
 	struct http_request request;
 	struct http_body body;
@@ -57,7 +57,7 @@ enum http_extent http_transfer_extent(const struct http_transfer *transfer);
 bool http_transfer_answer(const struct http_transfer *transfer, struct http_answer *answer);
 void http_answer_free(struct http_answer *answer);
 
-/* Takes it out of MULTI and forgets it; what is still going out stops. The handle stays. */
+/* Takes it out of MULTI and forgets it; what is still going out stops. */
 void http_transfer_end(struct http_transfer *transfer, CURLM *multi);
 void http_transfer_free(struct http_transfer *transfer);
 
