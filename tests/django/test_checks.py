@@ -144,9 +144,11 @@ def test_djangos_own_backend_in_development(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["locmem", "console", "smtp", "dummy"])
-def test_backends_without_a_spool(tmp_path: Path, name: str) -> None:
+def test_backends_without_a_spool(spool: Spool, name: str) -> None:
+    """Such as the one of tests, where the settings name a spool all the same."""
+    (spool.path / "new").chmod(0o700)
     backend = f"django.core.mail.backends.{name}.EmailBackend"
-    assert ids(None if HAS_MAILERS else tmp_path, backend) == []
+    assert ids(spool.path, backend) == []
 
 
 def test_a_backend_that_is_missing_is_not_our_trouble(spool: Spool) -> None:
@@ -176,10 +178,12 @@ def test_all_of_mailers(spool: Spool, make_spool: Callable[..., Spool]) -> None:
         "site": entry(other.path, "filebased"),
         "none": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"},
     }
-    (other.path / "new").chmod(0o700)
     with override_settings(MAILERS=mailers):
         assert spools() == {"default": str(spool.path), "site": str(other.path)}
-        assert [message.obj for message in run_checks(tags=["maildrain"])] == ["site"]
+        for path, label in ((other.path, "site"), (spool.path, "default")):
+            (path / "new").chmod(0o700)
+            assert [message.obj for message in run_checks(tags=["maildrain"])] == [label]
+            follow(f"Mend it: maildrain init {path}")
 
 
 def test_settings(spool: Spool) -> None:

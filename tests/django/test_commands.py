@@ -12,6 +12,7 @@ from typing import Any, Callable, List, Optional
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django.test.utils import override_settings
 from lab.aiosmtp import AioServer
 from lab.spool import Spool
@@ -117,6 +118,13 @@ def test_it_tells_the_id() -> None:
     assert said == f"Queued as {message.id} in {message.path.rpartition('/new/')[0]}\n"
     assert message.to == ["a@example.net", "b@example.net"]
     assert (message.priority, message.relay) == (1, "bulk")
+
+
+@temporary_spool(on_commit=True)
+def test_it_does_not_wait_for_a_commit() -> None:
+    with transaction.atomic():
+        call("sendtestmail", "a@example.net")
+        assert len(outbox()) == 1
 
 
 @temporary_spool()

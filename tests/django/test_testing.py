@@ -71,9 +71,9 @@ def mail_spool() -> Any:
 
 
 def test_fixture(mail_spool: testing.TemporarySpool) -> None:
-    letter("1").send()
-    letter("2").send()
-    assert [message.subject for message in mail_spool.outbox()] == ["1", "2"]
+    for number in range(9):
+        letter(str(number)).send()
+    assert [int(message.subject) for message in mail_spool.outbox()] == list(range(9))
 
 
 def test_nothing_is_left() -> None:
@@ -183,6 +183,14 @@ def test_a_message_comes_back_as_it_was_made() -> None:
     assert os.path.basename(read.path).startswith(read.id)
     assert read.parsed["Subject"] == "Grüße"
     assert read.message()["Subject"] is not None
+
+
+@temporary_spool()
+def test_addresses_beyond_ascii() -> None:
+    letter("Grüße", to="Jörg <jörg@example.net>").send()
+    [read] = outbox()
+    assert (read.subject, read.to, read.bcc) == ("Grüße", ["Jörg <jörg@example.net>"], [])
+    assert read.envelope_to == ["jörg@example.net"]
 
 
 @temporary_spool()

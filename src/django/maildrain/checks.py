@@ -12,7 +12,7 @@ import re
 import shlex
 import stat
 import time
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Set
 
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
@@ -49,12 +49,13 @@ def check_settings(**_: Any) -> List[CheckMessage]:
 def check_spools(**_: Any) -> List[CheckMessage]:
     """The first thing that is wrong with each spool: what comes later follows from it."""
     found: List[CheckMessage] = []
+    seen: Set[str] = set()
     for place in places():
-        for look in (_access, _folders, _modes, _file_systems, _wait):
-            problems = list(look(place))
-            found += problems
-            if problems:
-                break
+        if place.path not in seen:
+            looks = (_access, _folders, _modes, _file_systems, _wait)
+            problems = (list(look(place)) for look in looks)
+            found += next(filter(None, problems), [])
+        seen.add(place.path)
         found += _stock(place)
     return found
 
