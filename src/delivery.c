@@ -205,7 +205,7 @@ static void submit(struct delivery *delivery, struct message *message)
 static void refuse_size(struct message *message)
 {
 	message_settle(message, RECIPIENT_FAILED, "5.3.4",
-	    "larger than the message_size of each relay that it could go by");
+	    "larger than each relay takes that it could go by");
 }
 
 /* ---- batches ---- */

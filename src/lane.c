@@ -274,9 +274,13 @@ struct message *lane_take_held(struct lane *lane)
 
 /* ---- choice ---- */
 
+/* What the config allows, and what is known of the provider. */
 static bool fits(const struct lane *lane, uint64_t size)
 {
-	return lane->relay->message_size == 0 || size <= lane->relay->message_size;
+	const uint64_t allowed = lane->relay->message_size;
+	const uint64_t taken = http_api_limits(lane->relay).size;
+
+	return (allowed == 0 || size <= allowed) && (taken == 0 || size <= taken);
 }
 
 static bool is_of_use(const struct lane *lane, uint64_t size, bool rested)

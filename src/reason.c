@@ -9,9 +9,9 @@ static const struct {
 } reasons[] = {
     {"2.0.0", "sent, and cur/ could not take it yet; the next run moves it"},
     {"4.0.0", "deferred by the relay, with a reply that has no such code"},
-    {"4.2.0", "the Maildir could not be written to the disk"},
+    {"4.2.0", "put off by the relay, or the Maildir could not be written"},
     {"4.2.2", "the mailbox is full; a Maildir: its disk"},
-    {"4.3.0", "the file changed while it was sent"},
+    {"4.3.0", "put off by the relay, or the file changed while it was sent"},
     {"4.3.1", "failed, and failed/ could not take it; see the log"},
     {"4.3.5", "X-Maildrain-Relay names neither a route nor a relay of the configuration"},
     {"4.4.2", "the connection was lost, or the program ended, in the midst of it"},

@@ -14,7 +14,8 @@ CHECK=("${DEMO[@]}" "${DEB[@]}" clang libclang-rt-dev clang-format clang-tidy cp
 	python3-botocore python3-hypercorn
 	python3-build mypy gunicorn python3-celery chromium chromium-driver python3-selenium
 	systemd dbus cron postfix dovecot-core libsasl2-modules python3-pyte procps iproute2 util-linux
-	s-nail git-email libmailtools-perl php-cli msmtp
+	s-nail git-email libmailtools-perl php-cli
+	opendkim opendkim-tools python3-dkim msmtp
 	faketime bindfs e2fsprogs xfsprogs btrfs-progs valgrind
 	debootstrap lintian bash-completion zsh)
 # nullmailer and dma can't be installed beside Postfix: the bench unpacks them in a folder.
