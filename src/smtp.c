@@ -40,7 +40,7 @@ bool smtp_ready(const struct smtp *smtp)
 	last = smtp_last(smtp);
 	if (!smtp->offer.pipelining || !last->dot_due)
 		return false;
-	if (!last->chunked)
+	if (!last->chunked || (smtp->offer.lmtp && smtp->chunks))
 		return smtp->count < SMTP_DATA_DEPTH;
 	return smtp->count < smtp->window && smtp->flight < SMTP_FLIGHT_MAX;
 }
@@ -176,6 +176,8 @@ static size_t put_last(struct smtp *smtp, struct smtp_transaction *transaction, 
 
 	if (transaction->data_end > 0 && !transaction->go_ahead)
 		return 0;
+	if (smtp->offer.lmtp && smtp_due_for(transaction) != SMTP_DUE_NOTHING)
+		return 0;
 	len = put(buf, "BDAT %" PRIu64 " LAST\r\n", message->size.wire - message->body.wire);
 	transaction->step = SMTP_SEND_BODY;
 	transaction->last_end = smtp->given + len;
@@ -210,9 +212,10 @@ static size_t put_data(struct smtp *smtp, struct smtp_transaction *transaction, 
 		transaction->step = SMTP_SENT;
 		return 0;
 	}
+	if (transaction->chunked && !smtp->chunks)
+		return put_first_chunk(smtp, transaction, buf);
 	if (transaction->chunked)
-		return smtp->chunks ? put_last(smtp, transaction, buf)
-				    : put_first_chunk(smtp, transaction, buf);
+		return put_last(smtp, transaction, buf);
 	transaction->step = SMTP_SEND_BODY;
 	transaction->data_due = true;
 	transaction->data_end = smtp->given + strlen(DATA);

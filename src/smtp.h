@@ -26,6 +26,12 @@
  *	  and is waited for. A server that only announces CHUNKING never gets to read a text as
  *	  commands so; the session ends as "choked", and that message is untried.
  *
+ * With LMTP (RFC 2033) each recipient that was accepted gets its own reply to the final dot, in the
+ * order of RCPT; what comes next on the wire waits behind all of them. How many there will be must
+ * never be in doubt, or a reply would count for another message. So BDAT LAST waits until all RCPT
+ * are answered and one at least is accepted, the octets of one message are in flight at a time, and
+ * a server that says 354 though nobody is to get the message has ended the session.
+ *
  * A reply counts only for a command that was written when the reply came. Whoever reads before each
  * write so finds out a peer that answers what it has not been told yet, and one that says more than
  * it was asked, whose surplus must not pass for the answer to the next command.
@@ -35,6 +41,7 @@
  * the connection is lost with messages in flight by BDAT, all whose last octet was written are in
  * doubt. The others are untried, but for the first in flight once an octet of it was written: that
  * may be what makes the server hang up. After a 421 none is in doubt, as servers answer in order.
+ * With LMTP those of its recipients that have their reply keep it; only the others are in doubt.
  */
 #ifndef MAILDRAIN_SMTP_H
 #define MAILDRAIN_SMTP_H
@@ -93,7 +100,7 @@ struct smtp_transaction {
 	bool rset_due;
 	bool mail_due;
 	bool data_due;	   /* or that to the first chunk */
-	bool dot_due;	   /* or that to the last chunk */
+	bool dot_due;	   /* or that to the last chunk; with LMTP one of them */
 	uint64_t rset_end; /* where the commands end in all that was given out */
 	uint64_t mail_end;
 	uint64_t rcpt_end; /* of the last RCPT that is answered, or of MAIL */
@@ -103,6 +110,7 @@ struct smtp_transaction {
 	bool mail_accepted;
 	bool go_ahead;	 /* 354 or its like came: the DATA phase has begun */
 	size_t accepted; /* recipients */
+	size_t next_dot; /* LMTP, once such a reply came: who waits for the next is not before */
 };
 
 struct smtp {

@@ -4,14 +4,31 @@
 
 #include "smtp_flight.h"
 
+static enum recipient_state state_by_reply(const struct reply *reply)
+{
+	switch (reply->code / 100) {
+	case 2:
+		return RECIPIENT_DONE;
+	case 5:
+		return RECIPIENT_FAILED;
+	default:
+		return RECIPIENT_DEFERRED;
+	}
+}
+
+static const char *status_by_reply(const struct reply *reply)
+{
+	return reply->code / 100 == 2 ? reply->status : reply_status(reply);
+}
+
 static void settle_rest_by_reply(struct message *message, const struct reply *reply)
 {
-	const bool done = reply->code / 100 == 2;
-	const enum recipient_state state = done			    ? RECIPIENT_DONE
-					   : reply->code / 100 == 5 ? RECIPIENT_FAILED
-								    : RECIPIENT_DEFERRED;
+	message_settle(message, state_by_reply(reply), status_by_reply(reply), reply->text);
+}
 
-	message_settle(message, state, done ? reply->status : reply_status(reply), reply->text);
+static bool is_relay_fault(int code)
+{
+	return code == 530 || code == 534 || code == 535 || code == 538;
 }
 
 static void nonsense(struct smtp *smtp, const struct reply *reply, const char *what)
@@ -65,6 +82,10 @@ static void data_answered(
     struct smtp *smtp, struct smtp_transaction *transaction, const struct reply *reply)
 {
 	transaction->data_due = false;
+	if (reply->code < 400 && smtp->offer.lmtp && transaction->accepted == 0) {
+		nonsense(smtp, reply, "DATA for nobody");
+		return;
+	}
 	if (reply->code == 354) {
 		transaction->go_ahead = true;
 		return;
@@ -78,6 +99,26 @@ static void data_answered(
 	transaction->step = SMTP_SENT;
 }
 
+/* The reply to the final dot, or to the last chunk, is that of one recipient or of all. */
+static void settle_by_dot(
+    struct smtp *smtp, struct smtp_transaction *transaction, const struct reply *reply)
+{
+	struct envelope *envelope = &transaction->message->envelope;
+	struct recipient *recipient;
+
+	if (!smtp->offer.lmtp) {
+		settle_rest_by_reply(transaction->message, reply);
+		return;
+	}
+	recipient = smtp_dot_due(transaction);
+	if (is_relay_fault(reply->code))
+		envelope_result(envelope, recipient, RECIPIENT_DEFERRED, "4.7.0", reply->text);
+	else
+		envelope_result(envelope, recipient, state_by_reply(reply), status_by_reply(reply),
+		    reply->text);
+	transaction->dot_due = smtp_dot_due(transaction) != NULL;
+}
+
 static void dot_answered(
     struct smtp *smtp, struct smtp_transaction *transaction, const struct reply *reply)
 {
@@ -86,14 +127,14 @@ static void dot_answered(
 		return;
 	}
 	transaction->dot_due = false;
-	settle_rest_by_reply(transaction->message, reply);
+	settle_by_dot(smtp, transaction, reply);
 }
 
 /* What a server says that does not do what it announces; until it has done so once. */
 static bool is_choking(
     const struct smtp *smtp, const struct smtp_transaction *transaction, int code)
 {
-	return !smtp->chunks && transaction->accepted > 0 &&
+	return !smtp->chunks && transaction->accepted > 0 && transaction->next_dot == 0 &&
 	       (code / 100 == 3 || code == 421 || (code >= 500 && code <= 504));
 }
 
@@ -127,7 +168,7 @@ static void chunks_answered(
 {
 	const bool taken = reply->code / 100 == 2 && transaction->accepted > 0;
 
-	if (reply->code / 100 == 3 && smtp->chunks) {
+	if (reply->code / 100 == 3 && (smtp->chunks || transaction->next_dot > 0)) {
 		nonsense(smtp, reply, "BDAT");
 		return;
 	}
@@ -136,7 +177,7 @@ static void chunks_answered(
 		choke(smtp, reply);
 		return;
 	}
-	settle_rest_by_reply(transaction->message, reply);
+	settle_by_dot(smtp, transaction, reply);
 	smtp->needs_rset = smtp->needs_rset || !taken;
 	if (!taken)
 		return;
@@ -146,24 +187,21 @@ static void chunks_answered(
 		smtp->window++;
 }
 
-static bool is_relay_fault(int code)
-{
-	return code == 530 || code == 534 || code == 535 || code == 538;
-}
-
 /*
- * The relay is misconfigured. What it has got whole by BDAT it may take all the same: then the
- * session ends once all is answered.
+ * The relay is misconfigured. What it has got whole by BDAT it may take all the same, and of the
+ * recipients by LMTP some may have their mail: then the session ends once all is answered.
  */
-static void relay_fault(struct smtp *smtp, const struct reply *reply)
+static void relay_fault(struct smtp *smtp, enum smtp_due what, const struct reply *reply)
 {
 	struct smtp_transaction *transaction = smtp_first(smtp);
+	const bool one_of_many = smtp->offer.lmtp && what == SMTP_DUE_DOT;
+	const bool all_out = smtp->count > 0 && transaction->chunked && transaction->last_end > 0;
 
-	if (smtp->count == 0 || !transaction->chunked || transaction->last_end == 0) {
+	if (!one_of_many && !all_out) {
 		smtp_end_session(smtp, SMTP_RELAY_FAULT, reply->text);
 		return;
 	}
-	transaction->untried = true;
+	transaction->untried = !one_of_many;
 	smtp->relay_fault = true;
 	(void)snprintf(smtp->why, sizeof smtp->why, "%s", reply->text);
 }
@@ -206,29 +244,38 @@ static void take_answer(struct smtp *smtp, enum smtp_due what, const struct repl
 	}
 }
 
+/* A refusal of any kind. */
+static void heed(struct smtp *smtp)
+{
+	smtp->window = 1;
+	smtp->landing = smtp->count;
+}
+
+static void note_goodbye(struct smtp *smtp, const struct reply *reply)
+{
+	smtp->goodbye = true;
+	(void)snprintf(smtp->why, sizeof smtp->why, "%s", reply->text);
+}
+
+/*
+ * 421 in answer to the dot is this message's own result, or by LMTP this recipient's: the others
+ * may still get theirs. Else it is the session's end.
+ */
 void smtp_answer(struct smtp *smtp, const struct reply *reply)
 {
 	const enum smtp_due what = smtp_due_written(smtp);
 
 	smtp->replies++;
-	if (reply->code >= 400) {
-		smtp->window = 1;
-		smtp->landing = smtp->count;
-	}
-	/* 421 in answer to the dot is this message's own result; else it is the session's end. */
-	if (reply->code == 421 && what != SMTP_DUE_DOT) {
-		smtp->goodbye = true;
-		smtp_lost(smtp, reply->text);
-		return;
-	}
+	if (reply->code >= 400)
+		heed(smtp);
 	if (is_relay_fault(reply->code) && what != SMTP_DUE_NOTHING)
-		relay_fault(smtp, reply);
-	if (smtp->end == SMTP_OPEN)
+		relay_fault(smtp, what, reply);
+	if (smtp->end == SMTP_OPEN && (reply->code != 421 || what == SMTP_DUE_DOT))
 		take_answer(smtp, what, reply);
 	if (smtp->end == SMTP_OPEN)
 		smtp_pop_when_through(smtp);
-	if (reply->code == 421) {
-		smtp->goodbye = true;
-		smtp_lost(smtp, reply->text);
-	}
+	if (smtp->end == SMTP_OPEN && reply->code == 421)
+		note_goodbye(smtp, reply);
+	if (smtp->goodbye && (what != SMTP_DUE_DOT || smtp_due(smtp) != SMTP_DUE_DOT))
+		smtp_lost(smtp, smtp->why);
 }

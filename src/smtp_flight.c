@@ -100,6 +100,19 @@ void smtp_pass_rcpt(struct smtp_transaction *transaction)
 	smtp_skip_unasked(transaction);
 }
 
+struct recipient *smtp_dot_due(struct smtp_transaction *transaction)
+{
+	const struct envelope *envelope = &transaction->message->envelope;
+
+	for (; transaction->next_dot < envelope->count; transaction->next_dot++) {
+		struct recipient *recipient = &envelope->recipient[transaction->next_dot];
+
+		if (recipient->asked && recipient->state == RECIPIENT_TODO)
+			return recipient;
+	}
+	return NULL;
+}
+
 void smtp_finish(struct smtp *smtp, struct message *message, enum message_verdict verdict)
 {
 	message->next = NULL;
@@ -168,11 +181,11 @@ static enum message_verdict settle_lost(struct smtp *smtp, struct smtp_transacti
 
 	if (smtp->end == SMTP_RELAY_FAULT && !smtp->relay_fault)
 		return MESSAGE_UNTRIED;
-	if (transaction->chunked) {
+	if (transaction->chunked && transaction->next_dot == 0) {
 		settle_lost_chunks(smtp, transaction);
-	} else if (transaction->go_ahead) {
-		message->in_doubt =
-		    smtp_is_complete(smtp, transaction) && transaction->accepted > 0;
+	} else if (transaction->go_ahead || transaction->next_dot > 0) {
+		message->in_doubt = smtp_is_complete(smtp, transaction) &&
+				    transaction->accepted > 0 && !smtp->goodbye;
 		message_settle(message, RECIPIENT_DEFERRED, "4.4.2", smtp->why);
 	}
 	return envelope_count(&message->envelope, RECIPIENT_TODO) == 0 && !transaction->untried
@@ -185,7 +198,8 @@ void smtp_end_session(struct smtp *smtp, enum smtp_end end, const char *why)
 	if (smtp->end != SMTP_OPEN)
 		return;
 	smtp->end = smtp->relay_fault ? SMTP_RELAY_FAULT : end;
-	if (!smtp->relay_fault)
+	/* Why it was to end, if that is known, tells more than how it did. */
+	if (smtp->why[0] == '\0')
 		(void)snprintf(smtp->why, sizeof smtp->why, "%s", why);
 	smtp->choked = smtp->choked || (end == SMTP_LOST && may_have_choked(smtp));
 	for (size_t i = 0; i < smtp->count; i++)

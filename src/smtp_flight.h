@@ -33,6 +33,9 @@ enum smtp_due smtp_due_written(const struct smtp *smtp);
 struct recipient *smtp_rcpt_due(const struct smtp_transaction *transaction);
 void smtp_pass_rcpt(struct smtp_transaction *transaction);
 
+/* With LMTP, the recipient whose reply to the final dot is due; NULL: all have theirs. */
+struct recipient *smtp_dot_due(struct smtp_transaction *transaction);
+
 /* Moves next_answer on to a recipient that was asked, or to next_ask. */
 void smtp_skip_unasked(struct smtp_transaction *transaction);
 

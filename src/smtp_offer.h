@@ -1,5 +1,6 @@
 /*
- * smtp_offer: what a server offers in its reply to EHLO, and what it therefore can't take. Pure.
+ * smtp_offer: what a server offers in its reply to EHLO or LHLO, and what it therefore can't take.
+ * Pure.
  */
 #ifndef MAILDRAIN_SMTP_OFFER_H
 #define MAILDRAIN_SMTP_OFFER_H
@@ -17,9 +18,10 @@ struct smtp_offer {
 	bool smtputf8;	   /* RFC 6531 */
 	bool size;	   /* RFC 1870 */
 	uint64_t size_max; /* 0: not limited or not told */
+	bool lmtp;	   /* RFC 2033: behind the final dot each recipient gets a reply */
 };
 
-/* Reads one line of the reply to EHLO, "250-SIZE 1000"; others are ignored. */
+/* Reads one line of that reply, "250-SIZE 1000"; others are ignored. */
 void smtp_offer_line(struct smtp_offer *offer, const char *line, size_t len);
 
 /*

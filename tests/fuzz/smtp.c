@@ -4,7 +4,8 @@
  * A model of the server reads what the machine puts out, command by command, and matches the
  * replies that the fuzzer has made up with them, in their order. It knows from this alone who has
  * got what, and holds the results of the machine against it. Of servers that take BDAT it is the
- * most awkward kind: it keeps a transaction open until it is completed or reset.
+ * most awkward kind: it keeps a transaction open until it is completed or reset. By LMTP it answers
+ * the dot once for each recipient that it has accepted.
  *
  * An input is: offer, letters, cuts, and then what the server says.
  */
@@ -51,8 +52,10 @@ struct letter {
 	bool delivered[TO_MAX]; /* 2xx to the dot behind it */
 	bool began;		/* 354 */
 	bool dotted;		/* its whole body has gone out, with the dot */
-	bool dot_answered;
-	bool said_no; /* 5xx to something of it */
+	size_t dots_due;	/* replies to that */
+	size_t dots;		/* those that came */
+	bool all_taken;		/* each is a 2xx */
+	bool said_no;		/* 5xx to something of it */
 	bool mailed;
 	bool chunked;	/* something of it went out by BDAT */
 	size_t arrived; /* octets by BDAT */
@@ -81,7 +84,7 @@ struct model {
 	bool is_last;
 	bool open;    /* a transaction may be, or will be when what is on its way gets there */
 	bool chunks;  /* a message was taken by BDAT */
-	bool goodbye; /* the last word was 421 */
+	bool goodbye; /* a 421 was said */
 	bool quit;
 	bool unasked; /* the server has answered what nobody asked */
 	char *out;    /* what the machine has given out */
@@ -172,6 +175,26 @@ static void model_push(struct model *model, enum kind kind, size_t to)
 	    (struct command){.kind = kind, .letter = model->current, .to = to};
 }
 
+/* All of the letter is out: one reply is due, or as many as have accepted recipients. */
+static void model_push_dots(struct model *model)
+{
+	struct letter *letter = &model->letter[model->current];
+
+	letter->all_taken = true;
+	letter->dots_due = 1;
+	if (!model->smtp.offer.lmtp) {
+		model_push(model, DOT, 0);
+		return;
+	}
+	assert(model->pendings == 0);
+	for (size_t i = 0; i < TO_MAX; i++)
+		if (letter->accepted[i])
+			model->pending[model->pendings++] =
+			    (struct command){.kind = DOT, .letter = model->current, .to = i};
+	letter->dots_due = model->pendings;
+	assert(letter->dots_due > 0);
+}
+
 static void model_mail(struct model *model, size_t number)
 {
 	assert(number < model->submitted && !model->letter[number].mailed);
@@ -255,7 +278,7 @@ static void model_body(struct model *model, size_t len)
 		assert(len == 3);
 	}
 	model->in_body = false;
-	model_push(model, DOT, 0);
+	model_push_dots(model);
 }
 
 /* Octets of a chunk have come, LEN of them at most. Returns how many it takes. */
@@ -274,7 +297,10 @@ static size_t model_chunk(struct model *model, size_t len)
 	model->in_chunk = false;
 	letter->dotted = model->is_last;
 	assert(!model->is_last || letter->arrived == letter->counted_len);
-	model_push(model, model->is_last ? DOT : CHUNK, 0);
+	if (model->is_last)
+		model_push_dots(model);
+	else
+		model_push(model, CHUNK, 0);
 	return len;
 }
 
@@ -317,16 +343,30 @@ static void model_read(struct model *model)
 	}
 }
 
-static void model_dot_reply(struct model *model, struct letter *letter, int code)
+/* Whether CODE is the last of many proofs that the server does not know BDAT. */
+static bool is_proof(const struct model *model, const struct letter *letter, int code)
 {
-	/* A 3xx is no answer; or the last of many proofs that the server does not know BDAT. */
-	letter->dot_answered = code / 100 != 3 || (letter->chunked && !model->chunks);
+	return letter->chunked && !model->chunks && letter->dots == 0 &&
+	       (code / 100 == 3 || code == 421 || (code >= 500 && code <= 504));
+}
+
+static void model_dot_reply(struct model *model, struct letter *letter, size_t to, int code)
+{
+	const bool taken = code / 100 == 2;
+
+	if (is_proof(model, letter, code))
+		letter->dots_due = 0;
+	else if (code / 100 != 3) /* which is no answer */
+		letter->dots_due--;
+	letter->dots++;
+	letter->all_taken = letter->all_taken && taken;
 	for (size_t i = 0; i < TO_MAX; i++)
-		letter->delivered[i] = letter->accepted[i] && letter->dotted && code / 100 == 2;
-	if (!letter->chunked || code / 100 != 2 || !has_accepted(letter))
+		if (!model->smtp.offer.lmtp || i == to)
+			letter->delivered[i] = letter->accepted[i] && letter->dotted && taken;
+	if (!letter->chunked || !taken || !has_accepted(letter))
 		return;
 	model->chunks = true;
-	if (letter == &model->letter[model->current])
+	if (letter == &model->letter[model->current] && letter->dots_due == 0 && letter->all_taken)
 		model->open = false;
 }
 
@@ -336,7 +376,7 @@ static void model_reply(struct model *model, int code)
 	struct command command;
 	struct letter *letter;
 
-	model->goodbye = code == 421;
+	model->goodbye = model->goodbye || code == 421;
 	if (model->pendings == 0) {
 		model->unasked = true;
 		return;
@@ -360,7 +400,7 @@ static void model_reply(struct model *model, int code)
 	if (command.kind == DATA)
 		model->in_body = letter->began = code == 354;
 	if (command.kind == DOT)
-		model_dot_reply(model, letter, code);
+		model_dot_reply(model, letter, command.to, code);
 }
 
 /* A line of the server; the last of a reply has no "-" behind its code. What the machine has not
@@ -469,8 +509,8 @@ static bool may_be_taken(const struct model *model, const struct letter *letter)
 	for (size_t i = 0; i < letter->message.envelope.count; i++)
 		wanted =
 		    wanted || (letter->message.envelope.recipient[i].asked && !letter->refused[i]);
-	return letter->dotted && !letter->dot_answered && wanted && !letter->mail_refused &&
-	       !(letter->chunked && model->goodbye);
+	return letter->dotted && letter->dots_due > 0 && wanted && !letter->mail_refused &&
+	       !((letter->chunked || model->smtp.offer.lmtp) && model->goodbye);
 }
 
 static void check_result(const struct model *model, const struct letter *letter)
@@ -492,7 +532,7 @@ static void check_result(const struct model *model, const struct letter *letter)
 		assert(message->verdict == MESSAGE_SETTLED && message->in_doubt);
 	if (message->in_doubt)
 		assert(letter->dotted && model->smtp.end != SMTP_OPEN);
-	if (message->in_doubt && letter->chunked)
+	if (message->in_doubt && (letter->chunked || model->smtp.offer.lmtp))
 		assert(may_be_taken(model, letter));
 	assert(!letter->is_short || !letter->dotted);
 }
@@ -557,7 +597,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    .eightbit = bits & 2,
 	    .smtputf8 = bits & 4,
 	    .size = bits & 8,
-	    .size_max = bits & 64 ? 200 : 0};
+	    .size_max = bits & 64 ? 200 : 0,
+	    .lmtp = !(bits & 32)}; /* a capital letter */
 	kinds = fuzz_byte(&model->fuzz) | fuzz_byte(&model->fuzz) << 8;
 	fuzz_seed(&model->fuzz);
 	smtp_init(&model->smtp, &offer, model->ring, LETTERS);
