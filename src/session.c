@@ -427,6 +427,8 @@ int64_t session_time_left(const struct session *session, int64_t now_ms)
 		seconds = session->connected ? timeout->greeting : timeout->connect;
 		return session->progress_ms + seconds * 1000 + GRACE_MS - now_ms;
 	}
+	if (session->smtp.quit_sent)
+		return session->progress_ms + SESSION_QUIT_MS - now_ms;
 	switch (smtp_phase(&session->smtp)) {
 	case SMTP_IDLE:
 		return INT64_MAX;

@@ -19,6 +19,7 @@
 #include "smtp.h"
 
 #define SESSION_OUT_SIZE ((size_t)64 * 1024)
+#define SESSION_QUIT_MS	 3000 /* for the reply to QUIT */
 
 enum session_state {
 	SESSION_CLOSED,	 /* nothing there */

@@ -95,6 +95,7 @@ void smtp_submit(struct smtp *smtp, struct message *message)
 	}
 	message->body.counted = smtp->offer.chunking && message->size.wire > 0;
 	smtp->count++;
+	smtp->begun++;
 	smtp->flight += message->size.wire;
 	*smtp_last(smtp) = (struct smtp_transaction){
 	    .message = message,

@@ -138,6 +138,7 @@ struct smtp {
 	uint64_t written; /* how many of them may have reached the peer */
 	size_t replies;	  /* whole ones that came */
 	size_t settled;	  /* messages that got their results in this session */
+	size_t begun;	  /* those that went out, or will */
 	enum smtp_end end;
 	char why[REPLY_TEXT_MAX]; /* of the end, for a person */
 };

@@ -13,12 +13,11 @@
 
 #define STRIKES_MAX 3 /* sessions in a row that were lost before they settled a message */
 #define HEAD_START_MS                                                                              \
-	1000		 /* the first session opens alone: a relay that is down, or a wrong        \
-			    password, is met once and not once per connection */
-#define QUIT_MS	    3000 /* for the replies to QUIT */
-#define FDS_RUN	    64	 /* descriptors that a run may need besides */
-#define FDS_SLOT    4	 /* that a connection may: the socket, and the file being read */
-#define FDS_MESSAGE 2	 /* that a message in flight may: the file for a partial result, its own */
+	1000	       /* the first session opens alone: a relay that is down, or a wrong          \
+			  password, is met once and not once per connection */
+#define FDS_RUN	    64 /* descriptors that a run may need besides */
+#define FDS_SLOT    4  /* that a connection may: the socket, and the file being read */
+#define FDS_MESSAGE 2  /* that a message in flight may: the file for a partial result, its own */
 
 struct slot {
 	struct session session;
@@ -263,9 +262,12 @@ static bool smtp_transport_ready(struct transport *transport, size_t waiting)
 
 static void smtp_transport_submit(struct transport *transport, struct message *message)
 {
+	const unsigned most = transport->relay->messages_per_connection;
 	struct slot *slot = ready_slot(transport);
 
 	smtp_submit(&slot->session.smtp, message);
+	if (most > 0 && slot->session.smtp.begun >= most)
+		smtp_quit(&slot->session.smtp);
 	collect(transport, slot);
 	session_fill(&slot->session);
 }
@@ -488,9 +490,9 @@ static enum transport_state smtp_state(struct transport *transport, const char *
 
 static void smtp_finish(struct transport *transport)
 {
-	const int64_t until = clock_monotonic() + QUIT_MS;
+	const int64_t until = clock_monotonic() + SESSION_QUIT_MS;
 	struct waits waits = {.fd = NULL};
-	int64_t left = QUIT_MS;
+	int64_t left = SESSION_QUIT_MS;
 	struct error err;
 
 	transport->finishing = true;
