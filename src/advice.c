@@ -52,14 +52,34 @@ static const char *about_tls(bool smtps)
 		       "see tls_min_version, and ask the server's administrator";
 }
 
-const char *advice_silence(bool connected, bool smtps)
+static const char *about_silence(const struct advice_case *what)
 {
-	if (!connected)
+	if (what->lmtp && what->connected)
+		return "the server is slow or hangs: ask its administrator";
+	if (!what->connected)
 		return "see whether host and port in url are right; else a firewall is in the way\n"
 		       "(many networks let nobody out on port 25: use 587 or 465)";
-	return smtps ? "the server is slow or hangs: ask its administrator"
-		     : "if it wants TLS from the first byte, most often on port 465, write "
-		       "smtps://;\nelse the server is slow or hangs";
+	return what->smtps ? "the server is slow or hangs: ask its administrator"
+			   : "if it wants TLS from the first byte, most often on port 465, write "
+			     "smtps://;\nelse the server is slow or hangs";
+}
+
+static const char *about_refusal(const struct advice_case *what)
+{
+	if (what->local)
+		return "see whether the path in url is right, whether the server runs, and "
+		       "whether\n"
+		       "maildrain's user may use its socket";
+	return "see whether host and port in url are right, and whether the server runs";
+}
+
+static const char *about_words(const struct advice_case *what)
+{
+	if (what->lmtp)
+		return "the server's words, if any, stand above;\n"
+		       "for one that speaks SMTP write smtp:// into url";
+	return "the server's words, if any, stand above;\n"
+	       "it may refuse this host, or be no SMTP server: see url";
 }
 
 const char *advice_opening(const struct advice_case *what)
@@ -70,7 +90,7 @@ const char *advice_opening(const struct advice_case *what)
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return "see whether the host in url is spelt right: getent hosts NAME";
 	case CURLE_COULDNT_CONNECT:
-		return "see whether host and port in url are right, and whether the server runs";
+		return about_refusal(what);
 	case CURLE_PEER_FAILED_VERIFICATION:
 		return about_certificate(what);
 	case CURLE_USE_SSL_FAILED:
@@ -83,12 +103,11 @@ const char *advice_opening(const struct advice_case *what)
 	case CURLE_SSL_CERTPROBLEM:
 		return "see whether cert_file and key_file are PEM files that belong together";
 	case CURLE_OPERATION_TIMEDOUT:
-		return advice_silence(what->connected, what->smtps);
+		return about_silence(what);
 	case CURLE_WEIRD_SERVER_REPLY:
 	case CURLE_RECV_ERROR:
 	case CURLE_GOT_NOTHING:
-		return "the server's words, if any, stand above;\n"
-		       "it may refuse this host, or be no SMTP server: see url";
+		return about_words(what);
 	default:
 		return NULL;
 	}

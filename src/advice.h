@@ -12,16 +12,15 @@ struct advice_case {
 	long certificate; /* CURLINFO_SSL_VERIFYRESULT */
 	bool connected;	  /* TCP was there, and TLS with smtps */
 	bool smtps;	  /* TLS from the first byte */
-	bool refused;	  /* the server has not taken the login */
-	bool token;	  /* which was by a token, not a password */
+	bool lmtp;
+	bool local;   /* by a socket of this host */
+	bool refused; /* the server has not taken the login */
+	bool token;   /* which was by a token, not a password */
 	bool offers_auth;
 };
 
 /* A line or two, without a newline at the end; NULL when there is nothing to say. Static. */
 const char *advice_opening(const struct advice_case *what);
-
-/* The same for a server that did not answer in time. */
-const char *advice_silence(bool connected, bool smtps);
 
 /*
  * The same for an HTTP API: RESULT of the transfer, CERTIFICATE as above, and whether it was

@@ -9,6 +9,7 @@
 #include "challenge.h"
 #include "clock.h"
 #include "curltls.h"
+#include "origin.h"
 #include "secret.h"
 
 /* More waits than an opening has: greeting, EHLO twice, STARTTLS, TLS, AUTH with its steps. */
@@ -46,6 +47,18 @@ static void keep_line(struct session *session, const char *line, size_t len)
 		    sizeof session->challenge);
 }
 
+static bool is_lmtp(const struct session *session)
+{
+	return session->relay->kind == RELAY_LMTP;
+}
+
+static void note_line(struct session *session, const char *line, size_t len)
+{
+	keep_line(session, line, len);
+	if (session->trace != NULL)
+		(void)fprintf(session->trace, "    %s\n", session->why);
+}
+
 /* Whether LINE ends a reply, RFC 5321 section 4.2.1. */
 static bool is_last_line(const char *line, size_t len)
 {
@@ -64,9 +77,7 @@ static size_t on_line(char *line, size_t size, size_t count, void *context)
 
 	if (is_last_line(line, len))
 		session->progress_ms = clock_monotonic();
-	keep_line(session, line, len);
-	if (session->trace != NULL)
-		(void)fprintf(session->trace, "    %s\n", session->why);
+	note_line(session, line, len);
 	if (len >= 3 && memcmp(line, "220", 3) == 0) {
 		session->offer = (struct smtp_offer){0};
 		session->authenticated = false;
@@ -150,16 +161,53 @@ static CURLcode set_callbacks(struct session *session)
 	return code;
 }
 
-/* Libcurl takes the name for EHLO from the path of the URL. */
-static CURLcode set_url(CURL *easy, const struct relay_config *relay)
+static CURLcode set_url(CURL *easy, const char *base, const char *separator, const char *rest)
 {
 	char url[1024];
-	const int len = snprintf(url, sizeof url, "%s%s%s", relay->url,
-	    relay->helo != NULL ? "/" : "", relay->helo != NULL ? relay->helo : "");
+	const int len = snprintf(url, sizeof url, "%s%s%s", base, separator, rest);
 
 	if (len < 0 || (size_t)len >= sizeof url)
 		return CURLE_URL_MALFORMAT;
 	return curl_easy_setopt(easy, CURLOPT_URL, url);
+}
+
+static CURLcode set_smtp(CURL *easy, const struct session *session)
+{
+	const struct relay_config *relay = session->relay;
+
+	/* Libcurl takes the name for EHLO from the path of the URL. */
+	CURLcode code = relay->helo != NULL ? set_url(easy, relay->url, "/", relay->helo)
+					    : set_url(easy, relay->url, "", "");
+
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(
+		    easy, CURLOPT_SERVER_RESPONSE_TIMEOUT, (long)relay->timeout.greeting);
+	if (code == CURLE_OK)
+		code = set_tls(easy, relay);
+	if (code == CURLE_OK)
+		code = set_auth(easy, relay, session->credential);
+	return code;
+}
+
+/* A proxy for the web is none for LMTP. */
+static CURLcode set_lmtp(CURL *easy, const struct relay_config *relay)
+{
+	static const char scheme[] = "lmtp://";
+	CURLcode code = CURLE_OK;
+
+	if (relay->path != NULL)
+		code = set_url(easy, "http://", "localhost", "");
+	else
+		code = set_url(easy, "http://", relay->url + sizeof scheme - 1, "");
+	if (code == CURLE_OK && relay->path != NULL)
+		code = curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, relay->path);
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+	return code;
 }
 
 /*
@@ -174,23 +222,14 @@ static long opening_seconds(const struct relay_config *relay)
 static CURLcode set_options(struct session *session, const struct relay_config *relay)
 {
 	CURL *easy = session->easy;
-	CURLcode code = set_url(easy, relay);
+	CURLcode code = is_lmtp(session) ? set_lmtp(easy, relay) : set_smtp(easy, session);
 
-	if (code == CURLE_OK)
-		code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, opening_seconds(relay));
-	if (code == CURLE_OK)
-		code = curl_easy_setopt(
-		    easy, CURLOPT_SERVER_RESPONSE_TIMEOUT, (long)relay->timeout.greeting);
-	if (code == CURLE_OK)
-		code = set_tls(easy, relay);
-	if (code == CURLE_OK)
-		code = set_auth(easy, relay, session->credential);
 	if (code == CURLE_OK)
 		code = set_callbacks(session);
 	return code;
@@ -288,14 +327,21 @@ static void explain(struct session *session, const char *text)
 		    "%.200s; the relay's last line was: %.250s", text, said);
 }
 
-static const char *advise(const struct session *session, CURLcode result)
+static struct advice_case advice_about(const struct session *session, CURLcode result)
 {
-	struct advice_case what = {.result = result,
+	return (struct advice_case){.result = result,
 	    .connected = session->connected,
 	    .smtps = is_smtps(session->relay),
+	    .lmtp = is_lmtp(session),
+	    .local = session->relay->path != NULL,
 	    .refused = session->refused,
 	    .token = session->credential->token != NULL,
 	    .offers_auth = result != CURLE_OK};
+}
+
+static const char *advise(const struct session *session, CURLcode result)
+{
+	struct advice_case what = advice_about(session, result);
 
 	if (curl_easy_getinfo(session->easy, CURLINFO_SSL_VERIFYRESULT, &what.certificate) !=
 	    CURLE_OK)
@@ -305,8 +351,40 @@ static const char *advise(const struct session *session, CURLcode result)
 
 void session_opening_expired(struct session *session)
 {
+	const struct advice_case what = advice_about(session, CURLE_OPERATION_TIMEDOUT);
+
 	explain(session, "the relay did not answer in time");
-	session->advice = advice_silence(session->connected, is_smtps(session->relay));
+	session->advice = advice_opening(&what);
+}
+
+static void begin(struct session *session, const struct smtp_offer *offer, int64_t now_ms)
+{
+	session->state = SESSION_OPEN;
+	session->offer = *offer;
+	session->why[0] = '\0';
+	session->progress_ms = now_ms;
+	smtp_init(&session->smtp, &session->offer, session->ring, session->depth);
+}
+
+static void on_hello_line(void *context, const char *line, size_t len)
+{
+	note_line(context, line, len);
+}
+
+static void begin_hello(struct session *session, int64_t now_ms)
+{
+	const char *name = session->relay->helo;
+
+	if (name == NULL) {
+		origin_host(session->name);
+		name = session->name;
+	}
+	session->state = SESSION_HELLO;
+	session->connected = true;
+	session->progress_ms = now_ms;
+	smtp_hello_init(&session->hello, name);
+	session->hello.on_line = on_hello_line;
+	session->hello.context = session;
 }
 
 void session_opened(struct session *session, CURLcode result, int64_t now_ms)
@@ -329,10 +407,74 @@ void session_opened(struct session *session, CURLcode result, int64_t now_ms)
 		explain(session, "the relay has not taken the login: it offers no AUTH");
 		return;
 	}
-	session->state = SESSION_OPEN;
-	session->why[0] = '\0';
-	session->progress_ms = now_ms;
-	smtp_init(&session->smtp, &session->offer, session->ring, session->depth);
+	if (is_lmtp(session))
+		begin_hello(session, now_ms);
+	else
+		begin(session, &session->offer, now_ms);
+}
+
+static void fail_hello(struct session *session, const char *fault)
+{
+	session->state = SESSION_CLOSED;
+	session->advice = advise(session, CURLE_WEIRD_SERVER_REPLY);
+	explain(session, fault);
+}
+
+/* Writes LHLO when it is time; it is short, but even so the peer may take it in two pieces. */
+static void write_hello(struct session *session)
+{
+	while (session->state == SESSION_HELLO) {
+		size_t n = 0;
+		CURLcode code;
+
+		if (session->out_pos == session->out_len) {
+			session->out_pos = 0;
+			session->out_len =
+			    smtp_hello_output(&session->hello, session->out, SESSION_OUT_SIZE);
+		}
+		if (session->out_len == 0)
+			return;
+		code = curl_easy_send(session->easy, session->out + session->out_pos,
+		    session->out_len - session->out_pos, &n);
+		session->out_pos += n;
+		if (code == CURLE_AGAIN)
+			return;
+		if (code != CURLE_OK)
+			fail_hello(session, "the connection was lost while sending");
+	}
+}
+
+static void read_hello(struct session *session, int64_t now_ms)
+{
+	char buf[1024];
+
+	while (session->state == SESSION_HELLO && session->hello.state < SMTP_HELLO_DONE) {
+		const enum smtp_hello_state before = session->hello.state;
+		size_t n = 0;
+		const CURLcode code = curl_easy_recv(session->easy, buf, sizeof buf, &n);
+
+		if (code == CURLE_AGAIN)
+			return;
+		if (code != CURLE_OK || n == 0) {
+			fail_hello(session, "the relay has closed the connection");
+			return;
+		}
+		smtp_hello_input(&session->hello, buf, n);
+		if (session->hello.state != before)
+			session->progress_ms = now_ms;
+	}
+}
+
+void session_greet(struct session *session, int64_t now_ms)
+{
+	read_hello(session, now_ms);
+	write_hello(session);
+	if (session->state != SESSION_HELLO)
+		return;
+	if (session->hello.state == SMTP_HELLO_FAILED)
+		fail_hello(session, session->hello.fault);
+	else if (session->hello.state == SMTP_HELLO_DONE)
+		begin(session, &session->hello.offer, now_ms);
 }
 
 void session_fill(struct session *session)
@@ -423,7 +565,7 @@ int64_t session_time_left(const struct session *session, int64_t now_ms)
 	const struct relay_timeouts *timeout = &session->relay->timeout;
 	int64_t seconds = 0;
 
-	if (session->state == SESSION_OPENING) {
+	if (session->state != SESSION_OPEN) {
 		seconds = session->connected ? timeout->greeting : timeout->connect;
 		return session->progress_ms + seconds * 1000 + GRACE_MS - now_ms;
 	}

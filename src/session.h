@@ -3,8 +3,10 @@
  * bytes.
  *
  * libcurl opens it (CURLOPT_CONNECT_ONLY) and does no more: the mail transactions are smtp.h's.
- * One group of sessions shares one multi handle; the handles stay in it while they are of use,
- * because removing one closes its connection.
+ * LMTP it does not know. So it connects as if for HTTP, which with CURLOPT_CONNECT_ONLY puts no
+ * byte on the wire, and greeting and LHLO are smtp_hello.h's. One group of sessions shares one
+ * multi handle; the handles stay in it while they are of use, because removing one closes its
+ * connection.
  */
 #ifndef MAILDRAIN_SESSION_H
 #define MAILDRAIN_SESSION_H
@@ -14,9 +16,11 @@
 #include <stddef.h>
 
 #include "config.h"
+#include "confvalue.h"
 #include "curltls.h"
 #include "credential.h"
 #include "smtp.h"
+#include "smtp_hello.h"
 
 #define SESSION_OUT_SIZE ((size_t)64 * 1024)
 #define SESSION_QUIT_MS	 3000 /* for the reply to QUIT */
@@ -24,6 +28,7 @@
 enum session_state {
 	SESSION_CLOSED,	 /* nothing there */
 	SESSION_OPENING, /* libcurl is at work */
+	SESSION_HELLO,	 /* LMTP: connected, greeting and LHLO are under way */
 	SESSION_OPEN
 };
 
@@ -33,6 +38,8 @@ struct session {
 	const struct credential *credential;
 	CURL *easy;
 	curl_socket_t socket;
+	struct smtp_hello hello;	   /* LMTP */
+	char name[CONFVALUE_HOST_MAX + 1]; /* of this host, for LHLO */
 	struct smtp smtp;
 	struct smtp_transaction *ring; /* of the machine */
 	size_t depth;		       /* messages in flight by BDAT */
@@ -65,8 +72,11 @@ int session_open(struct session *session, CURLM *multi, const struct relay_confi
 /* To be called when libcurl has been at work: notes when the peer is there. */
 void session_watch(struct session *session, int64_t now_ms);
 
-/* Libcurl says the opening ended with RESULT: open, or closed with why. */
+/* Libcurl says the opening ended with RESULT: open (LMTP: SESSION_HELLO), or closed with why. */
 void session_opened(struct session *session, CURLcode result, int64_t now_ms);
+
+/* Greeting and LHLO, as far as they go now: open, or closed with why, or neither yet. */
+void session_greet(struct session *session, int64_t now_ms);
 
 /*
  * Writes what the machine has to say, as much as the peer takes now. Reads first, unless nothing

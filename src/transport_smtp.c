@@ -1,4 +1,4 @@
-/* The SMTP transport: as many sessions as the relay allows, in one thread. */
+/* The SMTP transport, and that of LMTP: as many sessions as the relay allows, in one thread. */
 #include "transport.h"
 
 #include <stdio.h>
@@ -105,7 +105,7 @@ static bool is_open(const struct slot *slot)
 
 static bool is_opening(const struct slot *slot)
 {
-	return slot->session.state == SESSION_OPENING;
+	return slot->session.state == SESSION_OPENING || slot->session.state == SESSION_HELLO;
 }
 
 static void open_slot(struct transport *transport, struct slot *slot, int64_t now_ms)
@@ -284,6 +284,14 @@ static void smtp_withdraw(struct transport *transport, struct message *message)
 	}
 }
 
+static void take_opening(struct transport *transport, struct slot *slot)
+{
+	if (is_open(slot))
+		transport->was_up = true;
+	else if (!is_opening(slot))
+		give_up_opening(transport, slot);
+}
+
 /* Learns which openings have ended. */
 static void take_openings(struct transport *transport)
 {
@@ -298,10 +306,7 @@ static void take_openings(struct transport *transport)
 			continue;
 		slot = (struct slot *)(void *)found;
 		session_opened(&slot->session, result, clock_monotonic());
-		if (is_open(slot))
-			transport->was_up = true;
-		else
-			give_up_opening(transport, slot);
+		take_opening(transport, slot);
 	}
 }
 
@@ -361,7 +366,7 @@ static void add_waits(struct transport *transport, struct waits *waits)
 		struct slot *slot = &transport->slot[i];
 		const struct session *session = &slot->session;
 
-		slot->waits = is_open(slot);
+		slot->waits = is_open(slot) || session->state == SESSION_HELLO;
 		if (!slot->waits)
 			continue;
 		slot->writes = session->out_pos < session->out_len;
@@ -395,6 +400,11 @@ static void read_all(struct transport *transport, const struct waits *waits)
 
 		if (!slot->waits || waits_got(waits, slot->place) == 0)
 			continue;
+		if (is_opening(slot)) {
+			session_greet(&slot->session, clock_monotonic());
+			take_opening(transport, slot);
+			continue;
+		}
 		session_read(&slot->session, clock_monotonic());
 		session_fill(&slot->session);
 		end_session(transport, slot);
@@ -515,16 +525,29 @@ static void smtp_finish(struct transport *transport)
 		}
 }
 
+static void tell_security(const struct session *session, FILE *out)
+{
+	const char *user = session->relay->user;
+
+	curltls_tell(session->easy, session->tls, out);
+	if (user != NULL)
+		(void)fprintf(out, "  AUTH: logged in as %s\n", user);
+	else
+		(void)fprintf(out, "  AUTH: not used, no user is configured\n");
+}
+
 static void tell_session(const struct transport *transport, FILE *out)
 {
+	const struct relay_config *relay = transport->relay;
 	const struct session *session = &transport->slot[0].session;
 	const struct smtp_offer *offer = &session->offer;
 
-	curltls_tell(session->easy, session->tls, out);
-	if (transport->relay->user != NULL)
-		(void)fprintf(out, "  AUTH: logged in as %s\n", transport->relay->user);
+	if (relay->kind == RELAY_LMTP)
+		(void)fprintf(out, "  LMTP: %s\n",
+		    relay->path != NULL ? "by a socket of this host"
+					: "the connection is not encrypted");
 	else
-		(void)fprintf(out, "  AUTH: not used, no user is configured\n");
+		tell_security(session, out);
 	(void)fprintf(out, "  offers:%s%s%s%s", offer->pipelining ? " PIPELINING" : "",
 	    offer->chunking ? " CHUNKING" : "", offer->eightbit ? " 8BITMIME" : "",
 	    offer->smtputf8 ? " SMTPUTF8" : "");

@@ -13,9 +13,9 @@ CHECK=("${DEMO[@]}" "${DEB[@]}" clang libclang-rt-dev clang-format clang-tidy cp
 	gcovr libcmocka-dev python3-pytest python3-pip python3-setuptools python3-wheel openssl curl strace
 	python3-botocore python3-hypercorn
 	python3-build mypy gunicorn python3-celery chromium chromium-driver python3-selenium
-	systemd dbus cron postfix dovecot-core libsasl2-modules python3-pyte procps iproute2 util-linux
-	s-nail git-email libmailtools-perl php-cli
-	opendkim opendkim-tools python3-dkim msmtp
+	systemd dbus cron postfix dovecot-core dovecot-lmtpd libsasl2-modules python3-pyte procps
+	iproute2 util-linux s-nail git-email libmailtools-perl php-cli msmtp
+	opendkim opendkim-tools python3-dkim
 	faketime bindfs e2fsprogs xfsprogs btrfs-progs valgrind
 	debootstrap lintian bash-completion zsh)
 # nullmailer and dma can't be installed beside Postfix: the bench unpacks them in a folder.

@@ -17,7 +17,8 @@ PACKAGES=(
 	gcc make pkg-config libc6-dev libcurl4-openssl-dev libconfuse-dev libjansson-dev libcmocka-dev
 	python3 python3-django python3-pip python3-pytest python3-setuptools python3-wheel
 	python3-build mypy gunicorn
-	python3-aiosmtpd python3-pyte postfix sasl2-bin libsasl2-modules dovecot-imapd openssl strace
+	python3-aiosmtpd python3-pyte postfix sasl2-bin libsasl2-modules dovecot-imapd dovecot-lmtpd
+	openssl strace
 	e2fsprogs s-nail git-email libmailtools-perl php-cli faketime bash-completion zsh
 )
 ROOT=$(cd "$(dirname "$0")/.." && pwd)

@@ -17,9 +17,12 @@ Servers = Callable[..., FaultServer]
 EHLO = {"data": DEFAULT_EHLO, "chunks": (*DEFAULT_EHLO, "CHUNKING"), "lock-step": ("8BITMIME",)}
 
 
+@pytest.mark.parametrize("scheme", ["smtp", "lmtp"])
 @pytest.mark.parametrize("way", list(EHLO))
-def test_no_more_than_configured(spool: Spool, fault_server: Servers, way: str) -> None:
-    server = fault_server(ehlo=EHLO[way])
+def test_no_more_than_configured(
+    spool: Spool, fault_server: Servers, scheme: str, way: str
+) -> None:
+    server = fault_server(lmtp=scheme == "lmtp", ehlo=EHLO[way])
     aim(spool, server, messages_per_connection=3)
     letters(spool, 8)
     run(spool)

@@ -3,7 +3,7 @@
 Without instructions it is a correct server with PIPELINING. Each step of it, an event, can be told
 to answer otherwise (faultactions.py lists what an answer can be):
 
-	CONNECT EHLO HELO STARTTLS AUTH MAIL RCPT DATA BODY DOT RSET NOOP QUIT, or an unknown verb
+	CONNECT EHLO HELO LHLO STARTTLS AUTH MAIL RCPT DATA BODY DOT RSET NOOP QUIT, or an unknown verb
 
 BODY happens when the first octets of a body have come, DOT when its final dot has.
 
@@ -16,6 +16,10 @@ transaction open until RSET, as RFC 3030 allows: a MAIL then is nested, and refu
 	with FaultServer(answers={"MAIL": ["451 4.3.0 Not now"],
 	                          "RCPT": {"b@example.net": "550 5.1.1 Unknown"},
 	                          "DOT": Close()}) as server:
+
+With LMTP it is a server of RFC 2033: LHLO in place of EHLO, and after the final dot, or the last
+chunk, a DOT for each recipient that was accepted. A dict for DOT is then looked up by the
+recipient, and each of them makes a Message of its own.
 
 A list is used up in order, over all connections; then, and for a None in it, the correct answer
 follows. A dict is looked up by the address of MAIL or RCPT, by the sender for DATA, BDAT, CHUNK,
@@ -110,6 +114,7 @@ class FaultServer:
         keep_chunks: bool = True,
         cut: Optional[Cut] = None,
         accept_max: Optional[int] = None,
+        lmtp: bool = False,
     ) -> None:
         self.ehlo = list(ehlo)
         if ehlo_tls is None:
@@ -124,6 +129,7 @@ class FaultServer:
         self.keep_chunks = keep_chunks
         self.cut = cut
         self._accept_max = accept_max
+        self.lmtp = lmtp
         self.sessions: List[Session] = []
         self.stopping = threading.Event()
         self.bugs: List[str] = []  # exceptions of this server or of a test's callables
@@ -144,7 +150,8 @@ class FaultServer:
 
     @property
     def url(self) -> str:
-        return f"{'smtps' if self.implicit_tls else 'smtp'}://{net.HOST}:{self.port}"
+        scheme = "lmtp" if self.lmtp else "smtps" if self.implicit_tls else "smtp"
+        return f"{scheme}://{net.HOST}:{self.port}"
 
     def answer(self, event: str, choices: Choices) -> None:
         """Sets what EVENT is answered from now on."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Step = Tuple[Optional[str], Answer]
 
-LAST_IN_GROUP = ("EHLO", "HELO", "DATA", "QUIT", "NOOP", "STARTTLS", "AUTH")
+LAST_IN_GROUP = ("EHLO", "HELO", "LHLO", "DATA", "QUIT", "NOOP", "STARTTLS", "AUTH")
 READ_SIZE = 1 << 18
 LEAVE_SECONDS = 5  # for a client to see that the connection is over
 RESPONSE_MAX = 12288  # within a login, RFC 4954 section 4
@@ -107,8 +107,7 @@ class Session:
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLIN)
         self._handlers: Dict[str, Callable[[str], None]] = {
-            "EHLO": self._ehlo,
-            "HELO": self._ehlo,
+            **dict.fromkeys(("LHLO",) if server.lmtp else ("EHLO", "HELO"), self._ehlo),
             "STARTTLS": self._starttls,
             "AUTH": self._auth,
             "MAIL": self._mail,
@@ -371,11 +370,11 @@ class Session:
             self._event(verb, argument, self._text(500, "5.5.2", "Unknown command"))
 
     def _ehlo(self, argument: str) -> None:
-        extended = self.commands[-1][:4].upper() == "EHLO"
-        announced = self.server.announce(self.tls) if extended else []
+        verb = self.verbs[-1]
+        announced = self.server.announce(self.tls) if verb != "HELO" else []
         lines = ["lab.example", *announced]
         reply = "".join(f"250-{line}\r\n" for line in lines[:-1]) + f"250 {lines[-1]}\r\n"
-        if self._event("EHLO" if extended else "HELO", argument, reply.encode()) == 250:
+        if self._event(verb, argument, reply.encode()) == 250:
             self.ehlo = self._announced()
             self.helo = argument
             self._forget()
@@ -509,7 +508,8 @@ class Session:
         if self.sender is None:
             default = self._text(503, "5.5.1", "MAIL first")
         elif not self.recipients:
-            default = self._text(554, "5.5.1", "No valid recipients")
+            code = 503 if self.server.lmtp else 554
+            default = self._text(code, "5.5.1", "No valid recipients")
         else:
             default = b"354 End with a dot\r\n"
         if self._event("DATA", self.sender or "", default) == 354:
@@ -521,12 +521,26 @@ class Session:
         wire = bytes(self._buffer[:end])
         del self._buffer[: end + 3]
         self._judge_body(wire)
-        first = len(self.replies)
         try:
-            self._event("DOT", self.sender or "", self._judge_message(wire))
+            self._dots(wire)
         finally:
-            self._keep(wire, self.replies[first][1] if len(self.replies) > first else b"")
             self._forget()
+
+    def _dots(self, wire: bytes, chunked: bool = False) -> bool:
+        """The replies to all of a message; whether each was a 2xx."""
+        if not self.server.lmtp:
+            return self._dot(self.sender or "", wire, self.recipients, chunked)
+        taken = [self._dot(to, wire, [to], chunked) for to in list(self.recipients)]
+        return all(taken)
+
+    def _dot(self, key: str, wire: bytes, recipients: List[str], chunked: bool) -> bool:
+        first = len(self.replies)
+        default = self._judge_message(wire) if self.recipients else self._no_transaction()
+        try:
+            return self._event("DOT", key, default) // 100 == 2
+        finally:
+            reply = self.replies[first][1] if len(self.replies) > first else b""
+            self._keep(wire, reply, recipients, chunked)
 
     def _body_event(self) -> None:
         self.read_at_least(1)
@@ -571,15 +585,12 @@ class Session:
         self._judge_body(wire)
         if self.sender is not None and self._size_is_wrong(len(wire)):
             self.violation(f"{len(wire)} octets by BDAT with {self.options}")
-        first = len(self.replies)
-        default = self._judge_message(wire) if self.recipients else self._no_transaction()
-        code = 0
+        taken = False
         try:
-            code = self._event("DOT", self.sender or "", default)
+            taken = self._dots(wire, True)
         finally:
-            self._keep(wire, self.replies[first][1] if len(self.replies) > first else b"", True)
             self.open_chunks.clear()
-            if code // 100 == 2:
+            if taken:
                 self._forget()
 
     def _no_transaction(self) -> bytes:
@@ -617,9 +628,9 @@ class Session:
             return self._text(552, "5.3.4", "Message too big")
         return self._text(250, "2.0.0", f"Ok: queued as {self.server.queue_id()}")
 
-    def _keep(self, wire: bytes, reply: bytes, chunked: bool = False) -> None:
+    def _keep(self, wire: bytes, reply: bytes, recipients: List[str], chunked: bool) -> None:
         message = Message(
-            *(self.sender or "", tuple(self.recipients), tuple(self.options), wire, reply),
+            *(self.sender or "", tuple(recipients), tuple(self.options), wire, reply),
             *(self.number, self.tls, self.user, chunked),
         )
         self.messages.append(message)

@@ -13,13 +13,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence
 
-from . import net
+from . import dovecot, net
 from .certs import Certs
 from .child import Child
 
@@ -32,7 +31,6 @@ USERS = {"site": "correct horse"}
 MAIL_UID = 65534  # nobody
 
 _POSTFIX = "/usr/sbin/postfix"
-_DOVECOT = "/usr/sbin/dovecot"
 
 # name, type, private, unpriv, chroot, wakeup, maxproc, command
 _SERVICES = """\
@@ -64,19 +62,10 @@ def why_not() -> Optional[str]:
     """Why Postfix can't be run here, or None."""
     if os.geteuid() != 0:
         return "Postfix's master must be started by root"
-    for program, package in ((_POSTFIX, "postfix"), (_DOVECOT, "dovecot-core")):
+    for program, package in ((_POSTFIX, "postfix"), (dovecot.PROGRAM, "dovecot-core")):
         if not os.path.exists(program):
             return f"{program} is missing: install the package {package}"
     return None
-
-
-def _dovecot_version() -> Tuple[int, int]:
-    """Its major and minor number."""
-    said = subprocess.run([_DOVECOT, "--version"], capture_output=True, text=True).stdout
-    found = re.match(r"(\d+)\.(\d+)", said)
-    if not found:
-        raise RuntimeError(f"{_DOVECOT} --version says no version: {said!r}")
-    return int(found[1]), int(found[2])
 
 
 def _settings_text(settings: Mapping[str, str]) -> str:
@@ -97,7 +86,7 @@ class _Sasl:
         users_file.write_text("".join(f"{u}:{{PLAIN}}{p}::::::\n" for u, p in users.items()))
         users_file.chmod(0o644)
         self._config = root / "dovecot.conf"
-        new = _dovecot_version() >= (2, 4)
+        new = dovecot.version() >= (2, 4)
         users_text = self._users_2_4(users_file) if new else self._users_2_3(users_file)
         tokens_text = self._tokens_2_4() if new else self._tokens_2_3()
         self._config.write_text(users_text + tokens_text + self._config_text())
@@ -192,7 +181,7 @@ service stats {{
 """
 
     def start(self) -> None:
-        argv = [_DOVECOT, "-F", "-c", str(self._config)]
+        argv = [dovecot.PROGRAM, "-F", "-c", str(self._config)]
         self._child = Child(argv, self._root / "dovecot.out")
         end = time.monotonic() + 10
         while not self._socket.exists():
