@@ -42,6 +42,9 @@
  * doubt. The others are untried, but for the first in flight once an octet of it was written: that
  * may be what makes the server hang up. After a 421 none is in doubt, as servers answer in order.
  * With LMTP those of its recipients that have their reply keep it; only the others are in doubt.
+ *
+ * A server that asks for less sets slow_down: of the message that it answers so; or, with none
+ *under way, of the session.
  */
 #ifndef MAILDRAIN_SMTP_H
 #define MAILDRAIN_SMTP_H
@@ -131,6 +134,7 @@ struct smtp {
 	bool choked;	  /* it announces CHUNKING and does not do it: use DATA */
 	bool relay_fault; /* end like that when all under way have their replies */
 	bool goodbye;	  /* a 421 ends the session: nothing behind it was taken */
+	bool slow_down;	  /* the server asks for less, with no message under way */
 	bool quitting;
 	bool quit_sent;
 	uint64_t quit_end;

@@ -1,6 +1,7 @@
 #include "smtp_answer.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "smtp_flight.h"
 
@@ -29,6 +30,29 @@ static void settle_rest_by_reply(struct message *message, const struct reply *re
 static bool is_relay_fault(int code)
 {
 	return code == 530 || code == 534 || code == 535 || code == 538;
+}
+
+/*
+ * Whether the server asks for less mail. 454 is Amazon's "Throttling failure"; of those that RFC
+ * 4954 and RFC 3207 know none comes in a transaction. A goodbye for idleness (4.4.x) asks for
+ * nothing, and with nothing UNDER_WAY one that does not say why is most likely that.
+ */
+static bool asks_for_less(const struct reply *reply, bool under_way)
+{
+	const char *status = reply->status;
+
+	switch (reply->code) {
+	case 421:
+		return strncmp(status, "4.7.", 4) == 0 || strcmp(status, "4.3.2") == 0 ||
+		       (under_way && strncmp(status, "4.4.", 4) != 0);
+	case 450:
+	case 451:
+		return strcmp(status, "4.7.1") == 0;
+	case 452:
+		return strcmp(status, "4.3.2") == 0;
+	default:
+		return reply->code == 454;
+	}
 }
 
 static void nonsense(struct smtp *smtp, const struct reply *reply, const char *what)
@@ -245,10 +269,16 @@ static void take_answer(struct smtp *smtp, enum smtp_due what, const struct repl
 }
 
 /* A refusal of any kind. */
-static void heed(struct smtp *smtp)
+static void heed(struct smtp *smtp, const struct reply *reply)
 {
 	smtp->window = 1;
 	smtp->landing = smtp->count;
+	if (!asks_for_less(reply, smtp->count > 0))
+		return;
+	if (smtp->count > 0)
+		smtp_first(smtp)->message->slow_down = true;
+	else if (reply->code == 421)
+		smtp->slow_down = true;
 }
 
 static void note_goodbye(struct smtp *smtp, const struct reply *reply)
@@ -267,7 +297,7 @@ void smtp_answer(struct smtp *smtp, const struct reply *reply)
 
 	smtp->replies++;
 	if (reply->code >= 400)
-		heed(smtp);
+		heed(smtp, reply);
 	if (is_relay_fault(reply->code) && what != SMTP_DUE_NOTHING)
 		relay_fault(smtp, what, reply);
 	if (smtp->end == SMTP_OPEN && (reply->code != 421 || what == SMTP_DUE_DOT))

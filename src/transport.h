@@ -11,8 +11,12 @@
  *
  * All transports of a run work in one thread, so none of them ever blocks but in finish and probe.
  * Each keeps as many messages under way as its protocol and the relay's "connections" allow. Every
- *message submitted comes back exactly once from result, at the latest after finish; what it was not
- *able to try comes back MESSAGE_UNTRIED.
+ * message submitted comes back exactly once from result, at the latest after finish; what it was
+ * not able to try comes back MESSAGE_UNTRIED.
+ *
+ * A relay that asks for less mail, in answer to a message or with none under way, is heard by
+ * slow_down of the next message that comes back, tried or not. To be told that there may be fewer
+ * connections is no such wish: the transport goes on with those that it gets.
  *
  * A kind is a loadable module NAME.so in the directory of modules, exporting one struct
  * transport_kind as "transport_kind", so that a run without mail does not start its libraries.

@@ -38,6 +38,7 @@ struct transport {
 	bool no_chunking; /* the relay announces it and chokes on it, or the config forbids it */
 	bool was_up;
 	bool refused;
+	bool slow_down; /* said with no message under way: the next result tells of it */
 	bool finishing;
 	int64_t first_opened_ms; /* 0: nothing has been opened yet */
 	struct message *done;
@@ -87,6 +88,7 @@ static void end_session(struct transport *transport, struct slot *slot)
 		return;
 	if (smtp->choked)
 		transport->no_chunking = true;
+	transport->slow_down = transport->slow_down || smtp->slow_down;
 	if (smtp->settled > 0)
 		slot->strikes = 0;
 	else if (!smtp->choked && smtp->end == SMTP_LOST && ++slot->strikes >= STRIKES_MAX)
@@ -483,6 +485,8 @@ static struct message *smtp_result(struct transport *transport)
 	if (transport->done == NULL)
 		transport->done_end = &transport->done;
 	message->next = NULL;
+	message->slow_down = message->slow_down || transport->slow_down;
+	transport->slow_down = false;
 	return message;
 }
 

@@ -1346,6 +1346,83 @@ static void quit_waits_for_what_is_under_way(void **state)
 	assert_int_equal(talk->smtp.end, SMTP_CLOSED);
 }
 
+/* ---- who asks for less ---- */
+
+struct asked {
+	const char *reply;
+	bool under_way; /* in answer to a message of its own */
+	bool idle;	/* with nothing under way */
+};
+
+static const struct asked asked[] = {
+    {"421 4.7.0 Too much mail from you\r\n", true, true},
+    {"421-4.7.28 Gmail has detected an unusual rate\r\n421 4.7.28 of mail\r\n", true, true},
+    {"421 4.3.2 Going down\r\n", true, true},
+    {"421 Too many messages\r\n", true, false},
+    {"421 4.4.2 Idle for too long\r\n", false, false},
+    {"450 4.7.1 Too much mail from you\r\n", true, false},
+    {"451 4.7.1 Greylisted\r\n", true, false},
+    {"452 4.3.2 Not just now\r\n", true, false},
+    {"454 Throttling failure: Maximum sending rate exceeded.\r\n", true, false},
+    {"450 4.2.0 Greylisted\r\n", false, false},
+    {"451 4.3.0 Error\r\n", false, false},
+    {"452 4.2.2 Mailbox full\r\n", false, false},
+    {"550 5.7.1 Too much mail from you\r\n", false, false},
+    {"250 4.7.1 Odd\r\n", false, false},
+};
+
+#define ASKED (sizeof asked / sizeof asked[0])
+
+static void told_to_slow_down(void **state)
+{
+	static const char *const before[] = {
+	    "", "250 Ok\r\n", "250 Ok\r\n250 Ok\r\n", "250 Ok\r\n250 Ok\r\n354 Go on\r\n"};
+	struct talk *talk = *state;
+	struct message *message;
+
+	for (size_t i = 0; i < ASKED * 4; i++) {
+		begin(talk, PIPELINED);
+		message = submit(talk, LETTER);
+		(void)output(talk);
+		say(talk, before[i % 4]);
+		(void)output(talk);
+		say(talk, asked[i / 4].reply);
+		assert_int_equal(message->slow_down, asked[i / 4].under_way);
+		assert_false(talk->smtp.slow_down);
+	}
+}
+
+static void told_to_slow_down_when_idle(void **state)
+{
+	struct talk *talk = *state;
+
+	for (size_t i = 0; i < ASKED; i++) {
+		begin(talk, PIPELINED);
+		say(talk, asked[i].reply);
+		assert_int_equal(talk->smtp.slow_down, asked[i].idle);
+	}
+}
+
+/* It is told once, not by each message that can't go out any more. */
+static void only_who_is_answered_is_told_to_slow_down(void **state)
+{
+	struct talk *talk = *state;
+	struct message *first, *second;
+
+	begin(talk, PIPELINED);
+	first = submit(talk, LETTER);
+	(void)output(talk);
+	say(talk, "250 Ok\r\n250 Ok\r\n354 Go on\r\n");
+	(void)output(talk);
+	second = submit(talk, LETTER);
+	(void)output(talk);
+	say(talk, "250 Queued\r\n421 4.7.0 Too much mail from you\r\n");
+	assert_finished(talk, first, MESSAGE_SETTLED);
+	assert_finished(talk, second, MESSAGE_UNTRIED);
+	assert_false(first->slow_down);
+	assert_true(second->slow_down);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1401,6 +1478,9 @@ int main(void)
 	    TEST(bytes_in_flight_are_bounded),
 	    TEST(quit_when_idle),
 	    TEST(quit_waits_for_what_is_under_way),
+	    TEST(told_to_slow_down),
+	    TEST(told_to_slow_down_when_idle),
+	    TEST(only_who_is_answered_is_told_to_slow_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
