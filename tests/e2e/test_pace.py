@@ -1,4 +1,5 @@
-"""How much a relay is given, and how fast: rate, quota, and the limits of a message."""
+"""How much a relay is given, and how fast: rate, quota, slowing down, and the limits of a message
+and a connection."""
 
 from __future__ import annotations
 
@@ -105,12 +106,12 @@ def test_a_rate_holds_for_two_runs_at_once(
 
 def test_a_rate_counts_recipients(spool: Spool, aio_server: Callable[..., AioServer]) -> None:
     server = aio_server()
-    aim(spool, server, rate="5/s")
-    letter(spool, *(f"r{n}@example.net" for n in range(10)))
+    aim(spool, server, rate="10/s")
+    letter(spool, *(f"r{n}@example.net" for n in range(15)))
     letter(spool)
     run(spool)
     first, second = arrivals(server)
-    assert second - first >= 2 - JITTER
+    assert second - first >= 1.5 - JITTER
 
 
 def test_what_is_too_far_off_waits_for_another_run(spool: Spool, fault_server: Servers) -> None:
@@ -245,6 +246,35 @@ def test_without_rate_and_quota_no_record_is_kept(spool: Spool, fault_server: Se
     assert list((spool.path / "state").glob("pace*")) == []
 
 
+# Slowing down
+
+
+@pytest.mark.parametrize("reply", ["421 4.7.0 Slow", "450 4.7.1 Slow", "452 4.3.2 Slow"])
+def test_a_relay_that_asks_for_it_gets_half(
+    spool: Spool, fault_server: Servers, reply: str
+) -> None:
+    server = fault_server(answers={"MAIL": [None, reply]})
+    aim(spool, server, rate="20/s")
+    letters(spool, 22)
+    log = run(spool)
+    (slowed,) = events(log, "slowed")
+    assert slowed["relay"] == "main"
+    times = mail_times(server)
+    assert len(times) >= 22
+    assert times[-1] - times[2] >= (len(times) - 3) / 11 - JITTER
+    assert times[-1] - times[2] < 10
+
+
+def mail_times(server: FaultServer) -> List[float]:
+    """When each MAIL came."""
+    return sorted(
+        chunk.at
+        for session in server.sessions
+        for chunk in session.chunks
+        if chunk.who == "C" and b"MAIL FROM" in chunk.data
+    )
+
+
 # Recipients of a message
 
 
@@ -338,7 +368,7 @@ def test_a_kill_at_any_rename_loses_nobody(
     assert when > 4, "a claim, two records between parts, and the result"
 
 
-# Size of a message
+# Size of a message, and messages on a connection
 
 
 def test_too_large_a_message_fails_before_anything_is_sent(
@@ -354,3 +384,13 @@ def test_too_large_a_message_fails_before_anything_is_sent(
     small = letter(spool)
     run(spool)
     assert_sent(spool, small)
+
+
+def test_a_connection_has_so_many_messages(spool: Spool, fault_server: Servers) -> None:
+    server = fault_server()
+    aim(spool, server, messages_per_connection=3)
+    letters(spool, 10)
+    run(spool)
+    assert [len(session.messages) for session in server.sessions] == [3, 3, 3, 1]
+    assert all(session.verbs[-1] == "QUIT" for session in server.sessions)
+    server.check()
