@@ -292,6 +292,20 @@ static void lose_lane(struct dispatch *dispatch)
 		dispatch_scan(dispatch);
 }
 
+/*
+ * No more mail can show whether a relay works: what it has refused are failures, and who else those
+ * messages are for can be served. False when there is nobody.
+ */
+static bool go_on_with_held(struct dispatch *dispatch)
+{
+	if (!delivery_may_claim(&dispatch->delivery))
+		return false;
+	for (size_t i = 0; i < dispatch->config->relay_count; i++)
+		if (!dispatch->lane[i].breaker.tripped)
+			delivery_release_held(&dispatch->delivery, &dispatch->lane[i], true);
+	return dispatch_under_way(dispatch) > 0;
+}
+
 bool dispatch_feed(struct dispatch *dispatch)
 {
 	bool more;
@@ -301,7 +315,9 @@ bool dispatch_feed(struct dispatch *dispatch)
 	for (size_t i = 0; i < dispatch->config->relay_count; i++)
 		delivery_serve_waiting(&dispatch->delivery, &dispatch->lane[i]);
 	more = is_direct(dispatch) ? feed_direct(dispatch) : feed_routed(dispatch);
-	return more || dispatch->delivery.lane_lost;
+	if (more || dispatch->delivery.lane_lost || dispatch_under_way(dispatch) > 0)
+		return true;
+	return go_on_with_held(dispatch);
 }
 
 /* ---- relays ---- */
@@ -407,8 +423,7 @@ void dispatch_finish(struct dispatch *dispatch)
 		lane_finish(lane);
 		delivery_take_results(&dispatch->delivery, lane);
 		/* Stopped before the relay could show that it works, they are not known to fail. */
-		delivery_release_held(&dispatch->delivery, lane, !dispatch->delivery.stopped);
-		turn_away(dispatch, lane);
+		delivery_release_held(&dispatch->delivery, lane, false);
 		note_end(dispatch, lane, false);
 		close_lane(dispatch, lane, LANE_CLOSED);
 	}

@@ -2,7 +2,7 @@
  * dispatch: the way of messages in a run: from a name in new/ to a relay, and from its results to
  *the next state.
  *
- *	while dispatch_feed or anything is under way:
+ *	while dispatch_feed:
  *		dispatch_prepare, waits_wait, dispatch_work
  *	dispatch_finish
  *
@@ -44,7 +44,8 @@ void dispatch_recall(struct dispatch *dispatch);
 /* Reads new/ afresh. */
 void dispatch_scan(struct dispatch *dispatch);
 
-/* Gives the relays what they can take; false when there is nothing more to give. */
+/* Gives the relays what they can take; false when nothing is left to give, and nothing under way.
+ */
 bool dispatch_feed(struct dispatch *dispatch);
 
 /* How many names are still to be seen to. */

@@ -103,7 +103,7 @@ static void wait_for_relays(struct run *run)
 static bool goes_on(struct run *run)
 {
 	run->dispatch.delivery.stopped = stop_asked != 0;
-	return dispatch_feed(&run->dispatch) || dispatch_under_way(&run->dispatch) > 0;
+	return dispatch_feed(&run->dispatch);
 }
 
 /* Sends what is due. The exit status. */

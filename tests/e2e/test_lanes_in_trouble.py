@@ -1,0 +1,47 @@
+"""Several relays in one run, and several batches of one message, when not all goes well."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from e2e.relaying import assert_failed, letter, results, run
+from e2e.test_lanes import got, plain
+from lab.faultserver import FaultServer
+from lab.spool import Spool
+
+Servers = Callable[..., FaultServer]
+
+REFUSAL = "550 5.7.1 Sender rejected"
+
+
+def test_refused_at_mail_with_more_batches(spool: Spool, fault_server: Servers) -> None:
+    server = fault_server(answers={"MAIL": REFUSAL})
+    spool.write_config(relays={"one": plain(server, recipients_per_message=1)})
+    name = letter(spool, "a@example.net", "b@example.net", "c@example.net")
+    events = run(spool, timeout=10)
+    assert_failed(spool, name, "5.7.1")
+    assert len(results(events)) == 3
+
+
+def test_held_with_more_of_another_route(spool: Spool, fault_server: Servers) -> None:
+    one, two = fault_server(answers={"MAIL": REFUSAL}), fault_server()
+    spool.write_config(
+        relays={"one": plain(one), "two": plain(two)},
+        routes={"o": {"recipient": ["one.example"], "relays": ["one"]}, "t": {"relays": ["two"]}},
+    )
+    name = letter(spool, "a@one.example", "b@two.example")
+    run(spool, timeout=10)
+    assert_failed(spool, name, "5.7.1")
+    assert got(two) == [["b@two.example"]]
+
+
+def test_held_with_more_of_an_earlier_relay(spool: Spool, fault_server: Servers) -> None:
+    one, two = fault_server(answers={"MAIL": REFUSAL}), fault_server()
+    spool.write_config(
+        relays={"two": plain(two), "one": plain(one)},
+        routes={"o": {"recipient": ["one.example"], "relays": ["one"]}, "t": {"relays": ["two"]}},
+    )
+    name = letter(spool, "a@one.example", "b@two.example")
+    run(spool, timeout=10)
+    assert_failed(spool, name, "5.7.1")
+    assert got(two) == [["b@two.example"]]
