@@ -103,7 +103,8 @@ int record_reserve(struct record *record, struct message *message, struct error 
 {
 	const uint64_t count = message->envelope.count;
 
-	if (count < 2)
+	/* What a batch before this one had no use for will do. */
+	if (count < 2 || message->draft.fd != -1)
 		return 0;
 	return spool_draft_reserve(
 	    record->spool, &message->draft, message->file_size + count * LINE_ROOM, err);

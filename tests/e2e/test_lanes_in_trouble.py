@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable
 
-from e2e.relaying import assert_failed, letter, results, run
+from e2e.relaying import assert_deferred, assert_failed, letter, results, run
 from e2e.test_lanes import got, plain
 from lab.faultserver import FaultServer
 from lab.spool import Spool
@@ -45,3 +45,12 @@ def test_held_with_more_of_an_earlier_relay(spool: Spool, fault_server: Servers)
     run(spool, timeout=10)
     assert_failed(spool, name, "5.7.1")
     assert got(two) == [["b@two.example"]]
+
+
+def test_nothing_of_deferred_batches_stays_in_tmp(spool: Spool, fault_server: Servers) -> None:
+    server = fault_server(answers={"RCPT": "451 4.3.0 Not now"})
+    spool.write_config(relays={"one": plain(server, recipients_per_message=1)})
+    name = letter(spool, *(f"r{n}@example.net" for n in range(5)))
+    run(spool)
+    assert_deferred(spool, name, "4.3.0")
+    assert spool.counts()["tmp"] == 0
