@@ -336,7 +336,6 @@ static void put_down(struct child *child)
 	const int64_t until = clock_monotonic() + CLOSE_MS;
 	struct pollfd fd = {.fd = child->pidfd, .events = POLLIN};
 
-	child->told = WORDS;
 	(void)kill(-child->pid, SIGKILL);
 	while (!has_exited(child) && clock_monotonic() < until)
 		(void)poll(&fd, child->pidfd != -1, ASK_MS);

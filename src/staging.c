@@ -64,7 +64,7 @@ size_t staging_fields(const struct envelope *envelope, char *text, size_t size)
 			continue;
 		write_address(recipient->address, address);
 		need = strlen(FIELD) + strlen(address) + 3;
-		if (more > 0 || size - len < need + STAGING_REST)
+		if (size - len < need + STAGING_REST)
 			more++;
 		else
 			len += (size_t)snprintf(text + len, need + 1, FIELD ": %s\n", address);

@@ -183,6 +183,17 @@ def test_a_program_that_refuses_all_mail_is_at_fault(
     assert_waiting(spool, *names)
 
 
+def test_what_is_under_way_when_that_shows_comes_to_its_end(
+    spool: Spool, mailer: Mailer
+) -> None:
+    aim(spool, mailer, connections=2)
+    slow = letter(spool, "slow-15@example.net")
+    names = [letter(spool, f"exit-69@{n}.example.net") for n in range(12)]
+    run(spool, 75)
+    assert_sent(spool, slow)
+    assert_waiting(spool, *names)
+
+
 def test_unknown_recipients_are_not_its_fault(spool: Spool, mailer: Mailer) -> None:
     aim(spool, mailer)
     names = [letter(spool, f"exit-67@{n}.example.net") for n in range(12)]

@@ -17,6 +17,7 @@ from looking import FIELDS, MESSAGE, TO_B, as_json, by_id, fill_for_a_terminal, 
 
 HEADER_SIZE = MESSAGE.index(b"\n\n") + 2
 DETAIL = {"meaning", "header", "envelope_size", "header_size", "body_size"}
+LOST = "the connection was lost, or the program ended, in the midst of it"
 
 
 def _each_byte(error: UnicodeError) -> "tuple[str, int]":
@@ -89,7 +90,7 @@ def test_show_deferred(spool: Spool) -> None:
     )
     said = labels(show(spool, unique_of(file)))
     assert said["state"] == ["deferred"] and said["attempts"] == ["2 of 9"]
-    assert said["status"] == ["4.4.2: the connection was lost in the midst of the message"]
+    assert said["status"] == [f"4.4.2: {LOST}"]
     at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now + 330))
     assert said["next"] == [f"{at}, in 5m"]
     assert said["expires"][0].endswith(", in 1d 1h") and said["priority"] == ["1"]
@@ -208,7 +209,7 @@ def test_show_json(spool: Spool) -> None:
     (listed,) = as_json(spool, "list", "--json")
     assert set(shown) == FIELDS | DETAIL
     assert {field: shown[field] for field in FIELDS} == listed
-    assert shown["meaning"] == "the connection was lost in the midst of the message"
+    assert shown["meaning"] == LOST
     assert shown["header"] == [
         {"name": "From", "value": "Ann <a@example.com>"},
         {"name": "To", "value": "b@example.net,\tc@example.net"},

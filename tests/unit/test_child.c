@@ -105,6 +105,22 @@ static void assert_waited_for(void)
 	assert_int_equal(errno, ECHILD);
 }
 
+/* Also as a zombie it is not. */
+static bool is_running(pid_t pid)
+{
+	char path[64];
+	char state = 'Z';
+	FILE *file;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	file = fopen(path, "r");
+	if (file != NULL) {
+		(void)fscanf(file, "%*d (%*[^)]) %c", &state);
+		(void)fclose(file);
+	}
+	return state != 'Z';
+}
+
 static void what_it_says_is_kept_apart(void **state)
 {
 	char *argv[5];
@@ -304,9 +320,9 @@ static void its_children_are_ended_with_it(void **state)
 	run(&made);
 	left = (pid_t)strtol(said(&made, CHILD_OUT), NULL, 10);
 	assert_in_range(left, 2, INT32_MAX);
-	for (int i = 0; i < 100 && kill(left, 0) == 0; i++)
-		(void)usleep(20000); /* init, or who stands for it, waits for it */
-	assert_int_equal(kill(left, 0), -1);
+	for (int i = 0; i < 100 && is_running(left); i++)
+		(void)usleep(20000);
+	assert_false(is_running(left));
 	child_close(made.child);
 }
 
@@ -324,6 +340,8 @@ static void what_goes_on_in_the_background_is_left_alone(void **state)
 	left = (pid_t)strtol(said(&made, CHILD_OUT), NULL, 10);
 	child_close(made.child);
 	assert_in_range(left, 2, INT32_MAX);
+	(void)usleep(50000);
+	assert_true(is_running(left));
 	assert_int_equal(kill(left, SIGKILL), 0);
 }
 
@@ -338,6 +356,27 @@ static void one_that_is_stopped_is_not_late(void **state)
 	end(&made);
 	assert_false(made.end.too_long);
 	assert_int_equal(made.end.signal, SIGTERM);
+	child_close(made.child);
+}
+
+static void nor_is_one_that_has_to_be_killed_then(void **state)
+{
+	char *argv[5];
+	struct made made =
+	    plan_for(argv, "trap '' TERM; echo on; while :; do sleep 0.05; done", "x");
+	size_t len = 0;
+
+	(void)state;
+	made.plan.limits.grace_ms = 200;
+	begin(&made);
+	while (len == 0) {
+		assert_true(go_on(&made, 20000));
+		(void)child_text(made.child, CHILD_OUT, &len);
+	}
+	child_stop(made.child);
+	end(&made);
+	assert_false(made.end.too_long);
+	assert_int_equal(made.end.signal, SIGKILL);
 	child_close(made.child);
 }
 
@@ -435,6 +474,7 @@ int main(void)
 	    cmocka_unit_test(its_children_are_ended_with_it),
 	    cmocka_unit_test(what_goes_on_in_the_background_is_left_alone),
 	    cmocka_unit_test(one_that_is_stopped_is_not_late),
+	    cmocka_unit_test(nor_is_one_that_has_to_be_killed_then),
 	    cmocka_unit_test(closing_ends_it),
 	    cmocka_unit_test(work_before_it_was_prepared_is_none),
 	    cmocka_unit_test(signals_are_as_usual),
