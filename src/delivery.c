@@ -204,8 +204,8 @@ static void submit(struct delivery *delivery, struct message *message)
 
 static void refuse_size(struct message *message)
 {
-	message_settle(message, RECIPIENT_FAILED, "5.3.4",
-	    "larger than each relay takes that it could go by");
+	message_settle(
+	    message, RECIPIENT_FAILED, "5.3.4", "larger than each relay takes that it could go by");
 }
 
 /* ---- batches ---- */

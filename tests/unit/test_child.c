@@ -115,7 +115,8 @@ static bool is_running(pid_t pid)
 	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
 	file = fopen(path, "r");
 	if (file != NULL) {
-		(void)fscanf(file, "%*d (%*[^)]) %c", &state);
+		if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+			state = 'Z';
 		(void)fclose(file);
 	}
 	return state != 'Z';
