@@ -354,9 +354,11 @@ static enum spool_moved settle_held(
 {
 	const struct entry *entry = &message->entry;
 	const int64_t next = sooner(entry, clock_now() + HOLD_SECONDS);
+	/* That a person has put it back still counts when it may go. */
+	const char *status = entry_has_class(entry, '5') ? entry->status : message->held_status;
 
 	log_held(record, message);
-	return spool_hold(record->spool, entry, message->held_status, next, to, err);
+	return spool_hold(record->spool, entry, status, next, to, err);
 }
 
 static enum spool_moved move(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable
 
-from e2e.relaying import assert_deferred, assert_failed, letter, results, run
+from e2e.relaying import assert_deferred, assert_failed, assert_sent, letter, results, run
 from e2e.test_lanes import got, plain
 from lab.faultserver import FaultServer
 from lab.spool import Spool
@@ -54,3 +54,23 @@ def test_nothing_of_deferred_batches_stays_in_tmp(spool: Spool, fault_server: Se
     run(spool)
     assert_deferred(spool, name, "4.3.0")
     assert spool.counts()["tmp"] == 0
+
+
+def test_a_held_message_that_was_put_back_begins_anew_when_it_may(
+    spool: Spool, fault_server: Servers
+) -> None:
+    server = fault_server(answers={"RCPT": ["550 5.1.1 Unknown"]})
+    spool.write_config(relays={"one": plain(server)})
+    name = letter(spool, "a@example.net")
+    run(spool)
+    assert_failed(spool, name, "5.1.1")
+    failed = spool.find(name)
+    failed.rename(spool.path / "new" / failed.name)
+    spool.write_config({"allow_recipients": ["example.org"]}, relays={"one": plain(server)})
+    run(spool)
+    assert spool.state(name)[0] == "new"
+    spool.write_config(relays={"one": plain(server)})
+    held = spool.find(name)
+    held.rename(held.with_name(",".join(f for f in held.name.split(",") if f[:2] != "T=")))
+    run(spool)
+    assert_sent(spool, name)
