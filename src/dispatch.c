@@ -182,16 +182,31 @@ static bool feed_direct(struct dispatch *dispatch)
 	return false;
 }
 
-/* Whether it is worth looking for more mail for LANE. */
-static bool is_hungry(const struct lane *lane)
+/* Whether it is worth looking for more mail for LANE; in a SEARCH also if that would be rare. */
+static bool is_hungry(const struct lane *lane, bool search)
 {
-	return lane->wanted && lane_is_active(lane) && lane_parked(lane) < lane->relay->connections;
+	return (lane->wanted || search) && lane_is_active(lane) &&
+	       lane_parked(lane) < lane->relay->connections;
+}
+
+/*
+ * Whether it is worth looking for mail for relays that only some messages go by: none of those that
+ * most go by may be given any more before this run ends.
+ */
+static bool is_search(const struct dispatch *dispatch)
+{
+	for (size_t i = 0; i < dispatch->config->relay_count; i++)
+		if (dispatch->lane[i].wanted && lane_is_active(&dispatch->lane[i]))
+			return false;
+	return true;
 }
 
 static bool any_hungry(const struct dispatch *dispatch)
 {
+	const bool search = is_search(dispatch);
+
 	for (size_t i = 0; i < dispatch->config->relay_count; i++)
-		if (is_hungry(&dispatch->lane[i]))
+		if (is_hungry(&dispatch->lane[i], search))
 			return true;
 	return false;
 }

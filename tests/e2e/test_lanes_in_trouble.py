@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Callable
 
-from e2e.relaying import assert_deferred, assert_failed, assert_sent, letter, results, run
-from e2e.test_lanes import got, plain
+from e2e.relaying import assert_deferred, assert_failed, assert_sent, letter, letters, results, run
+from e2e.test_lanes import drop_wish, got, plain
 from lab.faultserver import FaultServer
 from lab.spool import Spool
 
@@ -72,5 +72,20 @@ def test_a_held_message_that_was_put_back_begins_anew_when_it_may(
     spool.write_config(relays={"one": plain(server)})
     held = spool.find(name)
     held.rename(held.with_name(",".join(f for f in held.name.split(",") if f[:2] != "T=")))
+    run(spool)
+    assert_sent(spool, name)
+
+
+def test_a_wish_for_another_than_the_one_over_its_quota(
+    spool: Spool, fault_server: Servers
+) -> None:
+    main, bulk = fault_server(), fault_server()
+    spool.write_config(relays={"main": plain(main, quota="2/d"), "bulk": plain(bulk)})
+    letters(spool, 9)
+    name = drop_wish(spool, "bulk", "z@example.net")
+    run(spool)
+    assert_sent(spool, name)
+    assert len(got(main)) == 2 and spool.counts()["new"] == 7
+    name = drop_wish(spool, "bulk", "z@example.net")
     run(spool)
     assert_sent(spool, name)
