@@ -147,12 +147,13 @@ static bool begin(struct delivery *delivery, struct message *message)
 	return claim(delivery, message) && (!anew || begin_anew(delivery, message));
 }
 
-/* What the limits of a relay keep for another run is told once. */
+/* What the limits of a relay keep for another run is told once. An equal of it may take it now. */
 static void tell_over(struct delivery *delivery, struct lane *lane)
 {
 	if (!lane->over || lane->over_told)
 		return;
 	lane->over_told = true;
+	delivery->lane_lost = true;
 	log_begin(delivery->log, LOG_LEVEL_NOTICE, "paced");
 	log_text(delivery->log, "relay", lane->relay->name);
 	log_number(delivery->log, "seconds", lane->pace_ms / 1000);

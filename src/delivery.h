@@ -37,7 +37,8 @@ struct delivery {
 	struct lane *lane;	/* one for each relay of the config, in its order */
 	struct message *unused; /* a list */
 	size_t untried;		/* messages that came back untried */
-	bool lane_lost;		/* one is out, so what was to go there has to find its way again */
+	bool lane_lost;		/* one is out, or over its limits: what was to go there has to find
+				   its way again */
 	bool stranded;		/* there is mail due whose relays are all of no use */
 	bool stopped;		/* somebody wants the run to end: claim no more */
 };

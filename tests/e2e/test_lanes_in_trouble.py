@@ -89,3 +89,18 @@ def test_a_wish_for_another_than_the_one_over_its_quota(
     name = drop_wish(spool, "bulk", "z@example.net")
     run(spool)
     assert_sent(spool, name)
+
+
+def test_an_equal_serves_what_is_over_the_quota_of_the_other(
+    spool: Spool, fault_server: Servers
+) -> None:
+    one, two = fault_server(), fault_server()
+    spool.write_config(
+        relays={"one": plain(one, quota="2/d"), "two": plain(two)},
+        routes={"all": {"relays": ["one two"]}},
+    )
+    for _ in range(2):
+        names = letters(spool, 9)
+        run(spool)
+        for name in names:
+            assert_sent(spool, name)
