@@ -412,7 +412,8 @@ def test_a_postfix_that_is_not_configured(spool: Spool, tmp_path: Path) -> None:
         pytest.skip("sendmail is not Postfix's")
     spool.write_config(url=f"command:{SENDMAIL}", arguments=["-C", f"{tmp_path}", "-i"])
     name = letter(spool)
-    assert f"exit 75: sendmail: fatal: open {tmp_path}/main.cf: " in result(run(spool))["reply"]
+    reply = result(run(spool))["reply"]
+    assert "exit 75: sendmail: " in reply and f"{tmp_path}" in reply
     assert_deferred(spool, name, "4.0.0")
 
 
