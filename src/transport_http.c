@@ -17,6 +17,7 @@
 #include "http_probe.h"
 #include "http_transfer.h"
 #include "multi.h"
+#include "results.h"
 #include "secret.h"
 
 #define STRIKES_MAX 3 /* requests in a row that were lost without an answer */
@@ -44,8 +45,7 @@ struct transport {
 	bool refused;
 	bool down;
 	unsigned strikes;
-	struct message *done;
-	struct message **done_end;
+	struct results done;
 	char why[REPLY_TEXT_MAX];
 };
 
@@ -56,8 +56,7 @@ static const char *http_version(void)
 
 static void hand_back(struct transport *transport, struct message *message)
 {
-	*transport->done_end = message;
-	transport->done_end = &message->next;
+	results_add(&transport->done, message);
 }
 
 /* As Basic sends both, RFC 7617. */
@@ -326,7 +325,7 @@ static void add_waits(struct transport *transport, struct waits *waits)
 static void http_prepare(struct transport *transport, struct waits *waits)
 {
 	add_waits(transport, waits);
-	if (transport->done != NULL)
+	if (transport->done.first != NULL)
 		waits_within(waits, 0);
 }
 
@@ -350,15 +349,7 @@ static void http_work(struct transport *transport, const struct waits *waits)
 
 static struct message *http_result(struct transport *transport)
 {
-	struct message *message = transport->done;
-
-	if (message == NULL)
-		return NULL;
-	transport->done = message->next;
-	if (transport->done == NULL)
-		transport->done_end = &transport->done;
-	message->next = NULL;
-	return message;
+	return results_take(&transport->done);
 }
 
 static enum transport_state http_state(struct transport *transport, const char **why)
@@ -453,7 +444,6 @@ static struct transport *http_open(
 	transport->relay = relay;
 	transport->credential = http_api_credential(relay, credential, &transport->own);
 	transport->api = http_api_of(relay->kind);
-	transport->done_end = &transport->done;
 	transport->room = room_for(relay);
 	transport->transfer = calloc(transport->room, sizeof *transport->transfer);
 	if (transport->transfer == NULL || multi_open(&transport->multi) == -1 ||

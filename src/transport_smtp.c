@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "multi.h"
+#include "results.h"
 #include "session.h"
 
 #define STRIKES_MAX 3 /* sessions in a row that were lost before they settled a message */
@@ -41,8 +42,7 @@ struct transport {
 	bool slow_down; /* said with no message under way: the next result tells of it */
 	bool finishing;
 	int64_t first_opened_ms; /* 0: nothing has been opened yet */
-	struct message *done;
-	struct message **done_end;
+	struct results done;
 	char why[REPLY_TEXT_MAX];
 	const char *advice; /* on that, or NULL */
 };
@@ -63,8 +63,7 @@ static void collect(struct transport *transport, struct slot *slot)
 	struct message *message;
 
 	while ((message = smtp_finished(&slot->session.smtp)) != NULL) {
-		*transport->done_end = message;
-		transport->done_end = &message->next;
+		results_add(&transport->done, message);
 	}
 }
 
@@ -225,7 +224,6 @@ static struct transport *smtp_open(
 	transport->count = relay->connections;
 	transport->depth = bounded_depth(relay);
 	transport->no_chunking = !relay->chunking;
-	transport->done_end = &transport->done;
 	transport->slot = calloc(relay->connections, sizeof *transport->slot);
 	if (multi_open(&transport->multi) == -1 || transport->slot == NULL) {
 		smtp_close(transport);
@@ -448,7 +446,7 @@ static void smtp_prepare(struct transport *transport, struct waits *waits)
 		waits_within(waits, HEAD_START_MS);
 	waits_within(waits, check_times(transport, INT64_MAX));
 	/* Who can take a message now gets it before the rest of its buffer is written. */
-	if (ended || transport->done != NULL || count_ready(transport) > ready)
+	if (ended || transport->done.first != NULL || count_ready(transport) > ready)
 		waits_within(waits, 0);
 	add_waits(transport, waits);
 	multi_prepare(&transport->multi, waits);
@@ -477,14 +475,10 @@ static int smtp_wait(
 
 static struct message *smtp_result(struct transport *transport)
 {
-	struct message *message = transport->done;
+	struct message *message = results_take(&transport->done);
 
 	if (message == NULL)
 		return NULL;
-	transport->done = message->next;
-	if (transport->done == NULL)
-		transport->done_end = &transport->done;
-	message->next = NULL;
 	message->slow_down = message->slow_down || transport->slow_down;
 	transport->slow_down = false;
 	return message;
