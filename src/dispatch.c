@@ -67,13 +67,33 @@ void dispatch_scan(struct dispatch *dispatch)
 	dispatch->routing_ms = 0;
 }
 
+/* Whether some of what is parked can be sent yet by this run. */
+static bool any_parked(const struct dispatch *dispatch)
+{
+	for (size_t i = 0; i < dispatch->config->relay_count; i++)
+		if (lane_parked(&dispatch->lane[i]) > 0 && lane_is_active(&dispatch->lane[i]))
+			return true;
+	return false;
+}
+
+/* Whether newcomers may find room at once though nothing has come of what is under way. */
+static bool may_take_newcomers(const struct dispatch *dispatch)
+{
+	if (is_direct(dispatch))
+		return dispatch_left(dispatch) == 0 && dispatch_under_way(dispatch) > 0;
+	return any_parked(dispatch) || dispatch_under_way(dispatch) > 0;
+}
+
 /* Whether the spool is to be read again: the list is used up, or newcomers may go before it. */
 static bool is_scan_due(const struct dispatch *dispatch)
 {
-	if (progress(dispatch) == dispatch->progress_at_scan)
-		return false;
-	if (dispatch_left(dispatch) == 0)
-		return dispatch->scan->queue.truncated || dispatch_under_way(dispatch) == 0;
+	if (progress(dispatch) == dispatch->progress_at_scan) {
+		if (!may_take_newcomers(dispatch))
+			return false;
+	} else if (dispatch_left(dispatch) == 0) {
+		if (dispatch->scan->queue.truncated || dispatch_under_way(dispatch) == 0)
+			return true;
+	}
 	return clock_monotonic() >= dispatch->next_scan_ms;
 }
 
@@ -229,15 +249,6 @@ static bool any_left(const struct dispatch *dispatch)
 {
 	for (size_t i = 0; i < dispatch->config->relay_count; i++)
 		if (dispatch->lane[i].state != LANE_OUT)
-			return true;
-	return false;
-}
-
-/* Whether some of what is parked can be sent yet by this run. */
-static bool any_parked(const struct dispatch *dispatch)
-{
-	for (size_t i = 0; i < dispatch->config->relay_count; i++)
-		if (lane_parked(&dispatch->lane[i]) > 0 && lane_is_active(&dispatch->lane[i]))
 			return true;
 	return false;
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from typing import Callable
 
 from e2e.relaying import assert_deferred, assert_failed, assert_sent, letter, letters, results, run
 from e2e.test_lanes import drop_wish, got, plain
+from lab.faultactions import Delay
 from lab.faultserver import FaultServer
 from lab.spool import Spool
 
@@ -104,3 +107,43 @@ def test_an_equal_serves_what_is_over_the_quota_of_the_other(
         run(spool)
         for name in names:
             assert_sent(spool, name)
+
+
+def serve_newcomers(spool: Spool, slow: str) -> None:
+    """Letters are dropped while a run waits for the result of SLOW, and are sent before that."""
+    process = subprocess.Popen(spool.argv("run"), stderr=subprocess.DEVNULL)
+    wait_until(lambda: "C" in spool.state(slow)[1])
+    late = [letter(spool, "late@example.net") for _ in range(2)]
+    wait_until(lambda: all(spool.state(name)[0] == "cur" for name in late))
+    assert "C" in spool.state(slow)[1]
+    assert process.wait(20) == 0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_newcomers_are_served_while_a_relay_says_nothing(
+    spool: Spool, fault_server: Servers
+) -> None:
+    mute, good = fault_server(answers={"DOT": [Delay(4)]}), fault_server()
+    spool.write_config(
+        relays={"mute": plain(mute), "good": plain(good)},
+        routes={
+            "m": {"recipient": ["mute.example"], "relays": ["mute"]},
+            "g": {"relays": ["good"]},
+        },
+    )
+    serve_newcomers(spool, letter(spool, "a@mute.example"))
+    assert got(good) == [["late@example.net"]] * 2
+
+
+def test_newcomers_are_served_while_a_connection_says_nothing(
+    spool: Spool, fault_server: Servers
+) -> None:
+    server = fault_server(ehlo=(), answers={"DOT": {"s0@example.com": Delay(4)}})
+    spool.write_config(relays={"only": plain(server, connections=2)})
+    serve_newcomers(spool, letters(spool, 1)[0])
