@@ -253,6 +253,19 @@ static bool any_left(const struct dispatch *dispatch)
 	return false;
 }
 
+/* Whether mail is left that nobody looks at, and some of it may be for a relay that is out. */
+static bool is_unsearched(const struct dispatch *dispatch)
+{
+	bool out = false;
+
+	for (size_t i = 0; i < dispatch->config->relay_count; i++) {
+		out = out || dispatch->lane[i].state == LANE_OUT;
+		if (lane_is_active(&dispatch->lane[i]))
+			return false;
+	}
+	return out && queue_left(&dispatch->scan->queue) > 0;
+}
+
 /* Of several relays: more names find their way as long as one of these has room. */
 static bool feed_routed(struct dispatch *dispatch)
 {
@@ -308,10 +321,14 @@ void dispatch_recall(struct dispatch *dispatch)
 	mark_wanted(dispatch);
 }
 
-/* All that was parked has to find its way anew. */
+/* All that was parked has to find its way anew, and so has what a lane held that could not go on.
+ */
 static void lose_lane(struct dispatch *dispatch)
 {
 	dispatch->delivery.lane_lost = false;
+	for (size_t i = 0; i < dispatch->config->relay_count; i++)
+		if (dispatch->lane[i].state == LANE_OUT)
+			delivery_release_held(&dispatch->delivery, &dispatch->lane[i], false);
 	mark_wanted(dispatch);
 	memo_clear(&dispatch->memo);
 	if (!is_direct(dispatch) && delivery_may_claim(&dispatch->delivery))
@@ -343,7 +360,10 @@ bool dispatch_feed(struct dispatch *dispatch)
 	more = is_direct(dispatch) ? feed_direct(dispatch) : feed_routed(dispatch);
 	if (more || dispatch->delivery.lane_lost || dispatch_under_way(dispatch) > 0)
 		return true;
-	return go_on_with_held(dispatch);
+	if (go_on_with_held(dispatch))
+		return true;
+	dispatch->delivery.stranded = dispatch->delivery.stranded || is_unsearched(dispatch);
+	return false;
 }
 
 /* ---- relays ---- */

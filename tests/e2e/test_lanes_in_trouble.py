@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from typing import Callable
 
-from e2e.relaying import assert_deferred, assert_failed, assert_sent, letter, letters, results, run
-from e2e.test_lanes import drop_wish, got, plain
+from e2e.relaying import (
+    assert_deferred, assert_failed, assert_sent, assert_waiting, letter, letters, results, run,
+)  # fmt: skip
+from e2e.test_lanes import down, drop_wish, got, plain
 from lab.faultactions import Delay
 from lab.faultserver import FaultServer
 from lab.spool import Spool
@@ -147,3 +150,37 @@ def test_newcomers_are_served_while_a_connection_says_nothing(
     server = fault_server(ehlo=(), answers={"DOT": {"s0@example.com": Delay(4)}})
     spool.write_config(relays={"only": plain(server, connections=2)})
     serve_newcomers(spool, letters(spool, 1)[0])
+
+
+def test_what_waits_for_a_relay_that_is_down_shows_in_the_exit_status(
+    spool: Spool, fault_server: Servers
+) -> None:
+    """Also where no other relay has use for more mail, so that names are not looked at."""
+    good = fault_server()
+    spool.write_config(
+        relays={"bad": down(), "good": plain(good, quota="1/d")},
+        routes={
+            "b": {"recipient": ["bad.example"], "relays": ["bad"]},
+            "g": {"relays": ["good"]},
+        },
+    )
+    letters(spool, 3)
+    stuck = letter(spool, "a@bad.example")
+    run(spool, 75)
+    assert_waiting(spool, stuck)
+
+
+def test_what_is_held_when_a_relay_can_not_be_counted_for(
+    spool: Spool, fault_server: Servers
+) -> None:
+    """Nothing may be sent that can't be counted; what was refused so far proves nothing."""
+
+    def refuse(_: object) -> str:
+        shutil.rmtree(spool.path / "state", ignore_errors=True)
+        return REFUSAL
+
+    server = fault_server(answers={"MAIL": [refuse]})
+    spool.write_config(relays={"one": plain(server, rate="2/s", pipeline=1)})
+    names = letters(spool, 3)
+    run(spool, 74)
+    assert_waiting(spool, *names)
