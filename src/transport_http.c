@@ -29,6 +29,8 @@
 #define LOGIN_MAX     4096		   /* bytes; config.h allows less for user and password */
 #define FINISH_MS     3000		   /* for the answers that are due at the end */
 
+static const char LATE[] = "the relay did not answer in time";
+
 struct transport {
 	const struct relay_config *relay;
 	const struct credential *credential;
@@ -194,10 +196,10 @@ static const char *cause(const struct http_transfer *transfer, CURLcode code)
 }
 
 /*
- * An answer that has begun counts, also where its end is missing or more than we read. But who says
- * yes to a part, and leaves, has not got the message.
+ * WHY says what has ended it. An answer that has begun counts, also where its end is missing, late
+ * or more than we read. But who says yes to a part, and leaves, has not got the message.
  */
-static void take_ended(struct transport *transport, struct http_transfer *transfer, CURLcode code)
+static void take_ended(struct transport *transport, struct http_transfer *transfer, const char *why)
 {
 	const bool whole = http_transfer_extent(transfer) == HTTP_WHOLE;
 	struct http_answer answer;
@@ -207,7 +209,7 @@ static void take_ended(struct transport *transport, struct http_transfer *transf
 		return;
 	}
 	if (!http_transfer_answer(transfer, &answer))
-		lose(transport, transfer, cause(transfer, code));
+		lose(transport, transfer, why);
 	else if (answer.code / 100 == 2 && !whole)
 		lose(transport, transfer, "it answered before it had the whole message");
 	else
@@ -307,7 +309,7 @@ static void check_times(struct transport *transport, struct waits *waits)
 			continue;
 		left = http_transfer_time_left(transfer, now_ms);
 		if (left <= 0)
-			lose(transport, transfer, "the relay did not answer in time");
+			take_ended(transport, transfer, LATE);
 		else
 			waits_within(waits, left);
 	}
@@ -343,8 +345,11 @@ static void http_work(struct transport *transport, const struct waits *waits)
 	CURL *easy;
 
 	multi_work(&transport->multi, waits);
-	while ((easy = multi_ended(&transport->multi, &code)) != NULL)
-		take_ended(transport, find_transfer(transport, easy), code);
+	while ((easy = multi_ended(&transport->multi, &code)) != NULL) {
+		struct http_transfer *transfer = find_transfer(transport, easy);
+
+		take_ended(transport, transfer, cause(transfer, code));
+	}
 }
 
 static struct message *http_result(struct transport *transport)
@@ -394,8 +399,7 @@ static void http_finish(struct transport *transport)
 	waits_free(&waits);
 	for (size_t i = 0; i < transport->room; i++)
 		if (transport->transfer[i].message != NULL)
-			lose(
-			    transport, &transport->transfer[i], "the relay did not answer in time");
+			take_ended(transport, &transport->transfer[i], LATE);
 }
 
 static void http_close(struct transport *transport)

@@ -21,6 +21,7 @@ from lab.httpstub import (
     Raw,
     Reply,
     Silence,
+    Stall,
 )
 from lab.spool import Spool
 from relaying import (
@@ -132,6 +133,20 @@ def test_answer_without_an_end(spool: Spool, http_stub: Stub) -> None:
     name = letter(spool)
     assert result(run(spool))["reply"] == "200 queued"
     assert_sent(spool, name)
+
+
+@pytest.mark.parametrize("code, place", [(200, "cur"), (422, "failed")])
+def test_answer_that_stalls_behind_its_code(
+    spool: Spool, http_stub: Stub, code: int, place: str
+) -> None:
+    """That says what became of the message: it is not sent again for an end that is missing."""
+    stalled = Stall(b"HTTP/1.1 %d So\r\nContent-Length: 100\r\n\r\n{" % code)
+    stub = http_stub(PostApi(), faults=[stalled])
+    aim(spool, stub, timeout_dot="1s")
+    name = letter(spool)
+    run(spool)
+    assert spool.state(name)[0] == place
+    assert len(stub.requests) == 1
 
 
 def test_tls_that_hangs(spool: Spool) -> None:

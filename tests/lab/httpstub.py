@@ -113,13 +113,20 @@ class Drip:
 
 
 @dataclass(frozen=True)
+class Stall:
+    """The same as Raw, but the connection stays open, and nothing follows."""
+
+    octets: bytes
+
+
+@dataclass(frozen=True)
 class Endless:
     """The same as Raw, and its last octet again and again."""
 
     octets: bytes
 
 
-Fault = Union[Reply, Hangup, Silence, Cut, Raw, Early, Drip, Endless]
+Fault = Union[Reply, Hangup, Silence, Cut, Raw, Early, Drip, Stall, Endless]
 
 
 @dataclass(frozen=True)
@@ -481,9 +488,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(fault.octets)
         if isinstance(fault, Drip):
             self._drip(fault.octets)
+        if isinstance(fault, Stall):
+            self.wfile.write(fault.octets)
+            self.stub.stopped.wait(30)
         if isinstance(fault, Endless):
             self._go_on(fault.octets)
-        if isinstance(fault, (Silence, Hangup, Raw, Drip, Endless)):
+        if isinstance(fault, (Silence, Hangup, Raw, Drip, Stall, Endless)):
             self._drop()
             return
         self._answer(fault or self.stub.api(request))
