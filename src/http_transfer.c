@@ -8,7 +8,8 @@
 #include "clock.h"
 #include "curltls.h"
 
-#define RETRY_AFTER_MAX 86400 /* seconds; who says more is not believed */
+#define RETRY_AFTER_MAX 86400	    /* seconds; who says more is not believed */
+#define BLOCK		(64 * 1024) /* octets to be taken within timeout_block */
 
 /* ---- options ---- */
 
@@ -101,10 +102,27 @@ static size_t on_body(char *out, size_t size, size_t count, void *context)
 	struct http_transfer *transfer = context;
 	const ssize_t n = http_body_read(&transfer->body, out, size * count);
 
-	if (n == -1)
-		return CURL_READFUNC_ABORT;
-	transfer->progress_ms = clock_monotonic();
-	return (size_t)n;
+	return n == -1 ? CURL_READFUNC_ABORT : (size_t)n;
+}
+
+/*
+ * Of a body that libcurl has as a whole nothing else tells that it goes out. Less than a block is
+ * no progress, so that nobody can take octet after octet for days.
+ */
+static int on_progress(
+    void *context, curl_off_t in_all, curl_off_t in, curl_off_t out_all, curl_off_t out)
+{
+	struct http_transfer *transfer = context;
+
+	(void)in_all;
+	(void)in;
+	(void)out_all;
+	if (out == transfer->sent)
+		return 0;
+	if (out / BLOCK != transfer->sent / BLOCK || (uint64_t)out >= transfer->body.size)
+		transfer->progress_ms = clock_monotonic();
+	transfer->sent = out;
+	return 0;
 }
 
 /* Of a long answer its start will do. */
@@ -130,6 +148,12 @@ static CURLcode set_callbacks(struct http_transfer *transfer)
 
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_XFERINFODATA, transfer);
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer);
 	if (code == CURLE_OK)
@@ -286,6 +310,7 @@ CURLcode http_transfer_begin(struct http_transfer *transfer, CURLM *multi,
 	transfer->message = message;
 	transfer->body = (struct http_body){.message = message};
 	transfer->begun = false;
+	transfer->sent = 0;
 	transfer->answer_len = 0;
 	transfer->error[0] = '\0';
 	code = set_all(transfer);

@@ -26,8 +26,9 @@ struct http_transfer {
 	struct http_body body;
 	struct curl_slist *header;
 	curl_mime *form;
-	char *whole; /* the body, where it is signed; NULL: it is streamed */
-	bool begun;  /* a connection is there, and the request goes out */
+	char *whole;	 /* the body, where it is signed; NULL: it is streamed */
+	bool begun;	 /* a connection is there, and the request goes out */
+	curl_off_t sent; /* octets of the body that are out */
 	int64_t progress_ms;
 	char *answer; /* the body of it */
 	size_t answer_len;

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict
 
 import pytest
 from lab.certs import Certs
-from lab.httpstub import Hangup, HttpStub, Reply, SesApi
+from lab.httpstub import Hangup, HttpStub, Reply, SesApi, Sips
 from lab.spool import Spool
 from relaying import (
     LETTER,
@@ -64,6 +64,15 @@ def test_every_size(spool: Spool, http_stub: Stub, size: int) -> None:
     spool.drop(text, envelope=("a@example.com", ["b@example.net"]))
     run(spool)
     assert api.mails[0].data == text.replace(b"\n", b"\r\n")
+
+
+def test_a_slow_line(spool: Spool, http_stub: Stub) -> None:
+    """As a whole it may take longer than timeout_block, of which each 64 KiB have their own."""
+    api = SesApi()
+    aim(spool, http_stub(api, faults=[Sips(500_000)]), timeout_block="1s")
+    name = spool.drop(LETTER + b"x\n" * 3_000_000, envelope=("a@example.com", ["b@example.net"]))
+    run(spool)
+    assert_sent(spool, name)
 
 
 def test_addresses_that_json_must_quote(spool: Spool, http_stub: Stub) -> None:

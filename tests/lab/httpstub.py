@@ -91,6 +91,13 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Sips:
+    """The body is read so many octets each tenth of a second. What follows is as without it."""
+
+    octets: int
+
+
+@dataclass(frozen=True)
 class Raw:
     """These octets in place of an answer, and then the connection is closed."""
 
@@ -126,7 +133,7 @@ class Endless:
     octets: bytes
 
 
-Fault = Union[Reply, Hangup, Silence, Cut, Raw, Early, Drip, Stall, Endless]
+Fault = Union[Reply, Hangup, Silence, Cut, Sips, Raw, Early, Drip, Stall, Endless]
 
 
 @dataclass(frozen=True)
@@ -464,6 +471,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _read(self, octets: int) -> bytes:
         return self.rfile.read(octets)
 
+    def _sip(self, length: int, octets: int) -> bytes:
+        pieces = []
+        for start in range(0, length, octets):
+            self.stub.stopped.wait(0.1)
+            pieces.append(self._read(min(octets, length - start)))
+        return b"".join(pieces)
+
     def _serve(self) -> None:
         fault = self.stub.next_fault()
         length = int(self.headers.get("Content-Length", 0))
@@ -478,7 +492,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.command,
             self.path,
             [(key, value.encode("latin-1").decode()) for key, value in self.headers.items()],
-            self._read(length),
+            self._sip(length, fault.octets) if isinstance(fault, Sips) else self._read(length),
             self.client_address[1],
         )
         self.stub.requests.append(request)
@@ -496,7 +510,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, (Silence, Hangup, Raw, Drip, Stall, Endless)):
             self._drop()
             return
-        self._answer(fault or self.stub.api(request))
+        self._answer(fault if isinstance(fault, Reply) else self.stub.api(request))
 
     def _say_and_leave(self, fault: Early) -> None:
         """As servers do it: what still comes is read, or a reset would take the answer along."""
