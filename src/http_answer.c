@@ -198,3 +198,14 @@ void http_result_end(struct http_result *result, const struct http_answer *answe
 	while (result->text[len - 1] == ' ')
 		result->text[--len] = '\0';
 }
+
+void http_result_cut(struct http_result *result)
+{
+	size_t len = REPLY_TEXT_MAX - 1;
+
+	if (strlen(result->text) <= len)
+		return;
+	while ((result->text[len] & 0xc0) == 0x80)
+		len--;
+	result->text[len] = '\0';
+}

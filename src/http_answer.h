@@ -13,6 +13,7 @@
 
 #define HTTP_ANSWER_MAX ((size_t)64 * 1024) /* bytes of its body that are looked at */
 #define HTTP_NAME_MAX	128
+#define HTTP_TEXT_MAX	(REPLY_TEXT_MAX + 32 * 1024) /* see http_result_cut */
 #define HTTP_SLOW_DOWN	"4.4.5" /* the status that asks for less at a time, RFC 3463 section 3.5 */
 
 struct http_answer {
@@ -38,9 +39,9 @@ struct http_result {
 	char status[12]; /* RFC 3463 */
 	bool slow_down;
 	int64_t retry_after;
-	bool refuses_sender;	   /* failed, and so will all mail of this sender */
-	char name[HTTP_NAME_MAX];  /* of the error, as the provider calls it; or "" */
-	char text[REPLY_TEXT_MAX]; /* "400 5.0.0 Name: words", as fit to be shown as reply.h's */
+	bool refuses_sender;	  /* failed, and so will all mail of this sender */
+	char name[HTTP_NAME_MAX]; /* of the error, as the provider calls it; or "" */
+	char text[HTTP_TEXT_MAX]; /* "400 5.0.0 Name: words", as fit to be shown as reply.h's */
 };
 
 /*
@@ -52,8 +53,14 @@ void http_result_begin(struct http_result *result, const struct http_answer *ans
 /* It is OUTCOME, whatever the code says, with STATUS. */
 void http_result_set(struct http_result *result, enum http_outcome outcome, const char *status);
 
-/* Makes the text. */
+/* Makes the text, as far as it fits. */
 void http_result_end(struct http_result *result, const struct http_answer *answer);
+
+/*
+ * Cuts the text to what is kept of a reply. It is longer until then, so that a secret that begins
+ * in what is kept is there as a whole to be found and masked.
+ */
+void http_result_cut(struct http_result *result);
 
 /* The string at PATH of JSON, keys with dots between, "error.message"; NULL when there is none. */
 const char *http_json_text(const json_t *json, const char *path);

@@ -5,6 +5,7 @@
 #include "advice.h"
 #include "curltls.h"
 #include "http_api.h"
+#include "http_mask.h"
 #include "http_transfer.h"
 
 static int fail(struct error *err, const char *why, const char *advice)
@@ -61,8 +62,8 @@ static void tell_login(const struct credential *credential, FILE *out)
 		(void)fprintf(out, "  AUTH: not used, no user is configured\n");
 }
 
-static int judge(
-    const struct http_transfer *transfer, const struct http_api *api, FILE *out, struct error *err)
+static int judge(const struct http_transfer *transfer, const struct http_api *api,
+    const struct credential *credential, FILE *out, struct error *err)
 {
 	struct http_answer answer;
 	struct http_result result;
@@ -76,6 +77,8 @@ static int judge(
 	if (api->judge != NULL)
 		api->judge(&result, &answer);
 	http_result_end(&result, &answer);
+	http_mask(credential, result.text);
+	http_result_cut(&result);
 	if (result.outcome == HTTP_DEFERRED)
 		advice = "the provider has trouble, or wants less at a time: try again later";
 	else
@@ -103,7 +106,7 @@ static int probe(struct http_transfer *transfer, const struct relay_config *rela
 		return explain(transfer, code, err);
 	curltls_tell(transfer->easy, tls, out);
 	if (api->judge_probe != NULL)
-		return judge(transfer, api, out, err);
+		return judge(transfer, api, credential, out, err);
 	tell_login(credential, out);
 	return 0;
 }

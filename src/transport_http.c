@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sysexits.h>
 
-#include "base64.h"
 #include "clock.h"
 #include "http_api.h"
+#include "http_mask.h"
 #include "http_probe.h"
 #include "http_transfer.h"
 #include "multi.h"
@@ -26,7 +26,6 @@
 			     that is down, or a wrong password, is met once */
 #define UNDER_WAY_MAX 100 /* requests: each may hold two descriptors, and 100 KB */
 #define BYTES_MAX     (UINT64_C(32) << 20) /* bytes under way behind which none is begun */
-#define LOGIN_MAX     4096		   /* bytes; config.h allows less for user and password */
 #define FINISH_MS     3000		   /* for the answers that are due at the end */
 
 static const char LATE[] = "the relay did not answer in time";
@@ -61,41 +60,10 @@ static void hand_back(struct transport *transport, struct message *message)
 	results_add(&transport->done, message);
 }
 
-/* As Basic sends both, RFC 7617. */
-static void mask_basic(const struct credential *credential, char *text)
-{
-	char login[LOGIN_MAX];
-	char encoded[BASE64_LEN(LOGIN_MAX) + 1];
-	const struct secret secret = {.token = encoded};
-	const int len =
-	    snprintf(login, sizeof login, "%s:%s", credential->user, credential->password);
-
-	if (len > 0 && (size_t)len < sizeof login) {
-		encoded[base64_encode(login, (size_t)len, encoded)] = '\0';
-		secret_mask(text, &secret);
-	}
-	explicit_bzero(login, sizeof login);
-	explicit_bzero(encoded, sizeof encoded);
-}
-
-/* What a server says may hold what we have told it. */
-static void mask(const struct transport *transport, char *text)
-{
-	const struct credential *credential = transport->credential;
-	const struct secret login = {
-	    .user = credential->user, .password = credential->password, .token = credential->token};
-	const struct secret session = {.token = credential->session_token};
-
-	secret_mask(text, &login);
-	secret_mask(text, &session);
-	if (credential->user != NULL && credential->password != NULL)
-		mask_basic(credential, text);
-}
-
 static void set_why(struct transport *transport, const char *text)
 {
-	(void)snprintf(transport->why, sizeof transport->why, "%s", text);
-	mask(transport, transport->why);
+	(void)snprintf(transport->why, sizeof transport->why, "%.*s", REPLY_TEXT_MAX - 1, text);
+	http_mask(transport->credential, transport->why);
 }
 
 /* ---- what becomes of a request ---- */
@@ -143,7 +111,8 @@ static void take_answer(
 	if (transport->api->judge != NULL)
 		transport->api->judge(&result, answer);
 	http_result_end(&result, answer);
-	mask(transport, result.text);
+	http_mask(transport->credential, result.text);
+	http_result_cut(&result);
 	transport->answered = true;
 	transport->strikes = 0;
 	if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK)

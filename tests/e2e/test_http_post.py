@@ -179,6 +179,21 @@ def test_answer_that_repeats_the_password(spool: Spool, http_stub: Stub, code: i
     assert f"{code} " in done.stderr
 
 
+def test_password_where_an_answer_is_cut(spool: Spool, http_stub: Stub) -> None:
+    """Of a long answer the start is kept, and of a password that stands at its end nothing."""
+
+    def api(request: Any) -> Reply:
+        number = int(request.one("X-Envelope-To")[2:].partition("@")[0])
+        return Reply(422, {"message": "x" * number + "wooden-Horse"})
+
+    aim(spool, http_stub(api), user="site", password_file=spool.secret("wooden-Horse"))
+    for number in range(485, 515):
+        letter(spool, f"r{number}@example.net")
+    done = spool.run()
+    assert "failed=30" in done.stderr and "xw" not in done.stderr
+    assert not [path for path in spool.path.glob("*/*") if "xw" in path.read_text()]
+
+
 def _one(spool: Spool) -> str:
     name = letter(spool)
     run(spool)

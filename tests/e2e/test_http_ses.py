@@ -223,6 +223,14 @@ def test_verify(spool: Spool, http_stub: Stub) -> None:
     assert "sandbox" not in done.stdout
 
 
+def test_verify_does_not_repeat_the_key(spool: Spool, http_stub: Stub) -> None:
+    error = Reply(403, {"message": f"not {SesApi.SECRET}"}, {"x-amzn-errortype": "Refused"})
+    aim(spool, http_stub(SesApi(), faults=[error]))
+    done = spool.command("verify")
+    assert done.returncode == 75 and "Refused: not ***" in done.stdout
+    assert SesApi.SECRET not in done.stdout + done.stderr
+
+
 def test_verify_in_the_sandbox(spool: Spool, http_stub: Stub) -> None:
     aim(spool, http_stub(SesApi(account={**ACCOUNT, "ProductionAccessEnabled": False})))
     done = spool.command("verify")

@@ -33,6 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(strlen(result.text) < sizeof result.text && result.text[0] == '0' + code / 100);
 	assert(entry_is_status(result.status, strlen(result.status)));
 	check_words(result.text);
+	http_result_cut(&result);
+	assert(strlen(result.text) < REPLY_TEXT_MAX);
+	check_words(result.text);
 	json_decref(answer.json);
 	return 0;
 }
