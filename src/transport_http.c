@@ -18,7 +18,6 @@
 #include "http_transfer.h"
 #include "multi.h"
 #include "results.h"
-#include "secret.h"
 
 #define STRIKES_MAX 3 /* requests in a row that were lost without an answer */
 #define HEAD_START_MS                                                                              \

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
-from lab import metrics, repo
+from lab import metrics, net, repo
 from lab.faultserver import FaultServer
 from lab.promtool import Promtool
 from lab.spool import Spool
-from relaying import aim, letter, run
+from relaying import letter, run
 
 RULES = repo.ROOT / "etc" / "maildrain.rules.yml"
 RULE_TESTS = repo.ROOT / "tests" / "prometheus" / "rules.test.yml"
@@ -24,9 +24,13 @@ ALERTS = re.findall(r"^ +- alert: (\w+)$", RULES.read_text(), re.MULTILINE)
 
 @pytest.fixture
 def exported(spool: Spool, fault_server: Callable[..., FaultServer]) -> str:
-    """All metrics, as a run over a relay leaves them."""
+    """All metrics, as a run leaves them over a relay with a quota, with another one down."""
     path = spool.config.parent / "maildrain.prom"
-    aim(spool, fault_server(), {"metrics_file": path})
+    relays = {
+        "down": {"url": f"smtp://{net.HOST}:{net.free_port()}", "tls": "none"},
+        "up": {"url": fault_server().url, "tls": "none", "quota": "100/d"},
+    }
+    spool.write_config({"metrics_file": path}, relays=relays)
     letter(spool)
     run(spool)
     return path.read_text()

@@ -63,7 +63,10 @@ def test_status_json(spool: Spool) -> None:
         "next": now + 310,
         "totals": {"sent": 0, "deferred": 0, "failed": 0},
         "last_run": None,
-        "relays": [{"name": "main", "up": None, "since": None, "accepted": None}],
+        "relays": [
+            {"name": "main", "up": None, "since": None, "accepted": None, "retry": None,
+             "rate": None, "quota": None, "used": None},
+        ],
     }  # fmt: skip
 
 
