@@ -34,22 +34,19 @@ static bool is_relay_fault(int code)
 
 /*
  * Whether the server asks for less mail. 454 is Amazon's "Throttling failure"; of those that RFC
- * 4954 and RFC 3207 know none comes in a transaction. A goodbye for idleness (4.4.x) asks for
- * nothing, and with nothing UNDER_WAY one that does not say why is most likely that.
+ * 4954 and RFC 3207 know none comes in a transaction. Other 421 end sessions that had their share
+ * of messages, were idle, or were with a server that goes down: a slower pace would help none.
  */
-static bool asks_for_less(const struct reply *reply, bool under_way)
+static bool asks_for_less(const struct reply *reply)
 {
-	const char *status = reply->status;
-
 	switch (reply->code) {
 	case 421:
-		return strncmp(status, "4.7.", 4) == 0 || strcmp(status, "4.3.2") == 0 ||
-		       (under_way && strncmp(status, "4.4.", 4) != 0);
+		return strncmp(reply->status, "4.7.", 4) == 0;
 	case 450:
 	case 451:
-		return strcmp(status, "4.7.1") == 0;
+		return strcmp(reply->status, "4.7.1") == 0;
 	case 452:
-		return strcmp(status, "4.3.2") == 0;
+		return strcmp(reply->status, "4.3.2") == 0;
 	default:
 		return reply->code == 454;
 	}
@@ -273,7 +270,7 @@ static void heed(struct smtp *smtp, const struct reply *reply)
 {
 	smtp->window = 1;
 	smtp->landing = smtp->count;
-	if (!asks_for_less(reply, smtp->count > 0))
+	if (!asks_for_less(reply))
 		return;
 	if (smtp->count > 0)
 		smtp_first(smtp)->message->slow_down = true;

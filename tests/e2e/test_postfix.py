@@ -265,14 +265,14 @@ def test_421_after_too_many_errors(spool: Spool, make_postfix: Make) -> None:
         settings={"smtpd_hard_error_limit": "3", "smtpd_error_sleep_time": "0"},
     )
     spool.write_config(url=server.url, tls="none", connections=1)
-    bad = [spool.drop(MESSAGE, envelope=(SENDER, [REJECT])) for _ in range(10)]
-    good = [spool.drop(MESSAGE, envelope=(SENDER, [GOOD])) for _ in range(5)]
+    bad = [spool.drop(MESSAGE, envelope=(SENDER, [REJECT])) for _ in range(4)]
+    good = [spool.drop(MESSAGE, envelope=(SENDER, [GOOD])) for _ in range(2)]
     done = spool.run()
     assert done.returncode == 0, done.stderr
     assert "too many errors" in server.log()
     assert {spool.state(name)[0] for name in good} == {"cur"}
     assert {(s, f["A"], f["E"]) for s, f in map(spool.state, bad)} == {("failed", "1", "5.1.1")}
-    server.wait_for(5)
+    server.wait_for(2)
 
 
 def test_more_recipients_than_postfix_takes_at_once(

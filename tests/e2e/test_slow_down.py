@@ -43,7 +43,11 @@ def test_asked_in_answer_to_a_message(
 
 @pytest.mark.parametrize(
     "reply, asks",
-    [("421 4.7.0 Too much mail from you", True), ("421 4.4.2 Idle for too long", False)],
+    [
+        ("421 4.7.0 Too much mail from you", True),
+        ("421 4.4.2 Idle for too long", False),
+        ("421 Too many messages in one connection", False),
+    ],
 )
 def test_asked_between_messages(
     spool: Spool, fault_server: Servers, reply: str, asks: bool

@@ -533,7 +533,7 @@ def test_some_connections_are_refused(spool: Spool, fault_server: Servers) -> No
 
 def test_reconnects_as_often_as_it_gets_on(spool: Spool, fault_server: Servers) -> None:
     def two_each(session: Any) -> Any:
-        return "421 4.7.0 Two are enough" if len(session.messages) == 2 else None
+        return "421 Two in one connection are enough" if len(session.messages) == 2 else None
 
     server = fault_server(answers={"MAIL": two_each}, ehlo=LOCK_STEP)
     aim(spool, server, connections=2)
@@ -551,7 +551,7 @@ def test_lost_sessions_in_a_row_are_what_counts(spool: Spool, fault_server: Serv
 
     def third_time_lucky(session: Any) -> Any:
         lucky = session.number % 3 == 2 and not session.messages
-        return None if lucky else "421 4.7.0 Not now"
+        return None if lucky else "421 4.3.2 Not now"
 
     server = fault_server(answers={"MAIL": third_time_lucky}, ehlo=LOCK_STEP)
     aim(spool, server)

@@ -1357,8 +1357,8 @@ struct asked {
 static const struct asked asked[] = {
     {"421 4.7.0 Too much mail from you\r\n", true, true},
     {"421-4.7.28 Gmail has detected an unusual rate\r\n421 4.7.28 of mail\r\n", true, true},
-    {"421 4.3.2 Going down\r\n", true, true},
-    {"421 Too many messages\r\n", true, false},
+    {"421 4.3.2 Going down\r\n", false, false},
+    {"421 Too many messages in one connection\r\n", false, false},
     {"421 4.4.2 Idle for too long\r\n", false, false},
     {"450 4.7.1 Too much mail from you\r\n", true, false},
     {"451 4.7.1 Greylisted\r\n", true, false},
