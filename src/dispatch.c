@@ -12,6 +12,7 @@
 #define SCAN_PAUSE_MS 1000 /* between two looks for newcomers while there is still mail to send */
 #define ROUTE_MAX     64   /* names that find their way before the relays are looked after again */
 #define MEMO_NO_RELAY (MEMO_VALUES - 1)
+#define SHARE_MAX     16384
 
 /* With one relay and nothing to choose no file has to be read before there is room for it. */
 static bool is_direct(const struct dispatch *dispatch)
@@ -55,12 +56,56 @@ size_t dispatch_under_way(const struct dispatch *dispatch)
 	return count;
 }
 
+/*
+ * Where not all names have room in the queue, those of a relay that is busy must not keep out what
+ * is for the others: of those known to be for it the first stay, the others come back when these
+ * are served. And those that have nowhere to go need no room.
+ */
+static bool is_known(void *context, const struct entry *entry)
+{
+	const struct dispatch *dispatch = context;
+	const size_t known = memo_get(&dispatch->memo, entry->name);
+	struct entry cut;
+
+	if (known == MEMO_NO_RELAY)
+		return true;
+	return known != MEMO_UNKNOWN && entry_parse(dispatch->lane[known].cut, &cut) &&
+	       entry_compare(entry, &cut) > 0;
+}
+
+/* How many names for one relay the queue keeps where it has no room for all. */
+static size_t share_of_queue(const struct dispatch *dispatch)
+{
+	const size_t share = dispatch->scan->queue.count / (dispatch->config->relay_count + 1);
+
+	return share < SHARE_MAX ? share + 1 : SHARE_MAX;
+}
+
+/* Notes behind which name LANE needs no more. */
+static void set_cut(struct dispatch *dispatch, struct lane *lane)
+{
+	lane->cut[0] = '\0';
+	if (lane_parked(lane) > dispatch->share)
+		(void)snprintf(lane->cut, sizeof lane->cut, "%s",
+		    queue_at(&dispatch->scan->queue, lane_parked_at(lane, dispatch->share - 1)));
+}
+
 void dispatch_scan(struct dispatch *dispatch)
 {
 	const int64_t began_ms = clock_monotonic();
 
-	for (size_t i = 0; i < dispatch->config->relay_count; i++)
+	if (dispatch->scan->queue.truncated)
+		dispatch->share = share_of_queue(dispatch);
+	else if (!dispatch->scan->left_out)
+		dispatch->share = SIZE_MAX;
+	for (size_t i = 0; i < dispatch->config->relay_count; i++) {
+		set_cut(dispatch, &dispatch->lane[i]);
 		lane_forget_parked(&dispatch->lane[i]);
+	}
+	dispatch->scan->is_known =
+	    dispatch->share < SIZE_MAX && !is_direct(dispatch) ? is_known : NULL;
+	dispatch->scan->context = dispatch;
+	dispatch->memo_at_scan = dispatch->memo.count;
 	dispatch->progress_at_scan = progress(dispatch);
 	scan_read(dispatch->scan);
 	dispatch->next_scan_ms = clock_again(began_ms - dispatch->routing_ms, SCAN_PAUSE_MS);
@@ -84,9 +129,28 @@ static bool may_take_newcomers(const struct dispatch *dispatch)
 	return any_parked(dispatch) || dispatch_under_way(dispatch) > 0;
 }
 
+/*
+ * Whether another scan gives what this one had no room for: names that nobody has looked at, or
+ * more for a relay that has served what was kept.
+ */
+static bool has_more_in_spool(const struct dispatch *dispatch)
+{
+	const struct queue *queue = &dispatch->scan->queue;
+
+	if (is_direct(dispatch) || queue_left(queue) > 0)
+		return false;
+	for (size_t i = 0; i < dispatch->config->relay_count; i++)
+		if (dispatch->lane[i].cut[0] != '\0' && lane_is_active(&dispatch->lane[i]) &&
+		    lane_parked(&dispatch->lane[i]) == 0)
+			return true;
+	return queue->truncated && dispatch->memo.count > dispatch->memo_at_scan;
+}
+
 /* Whether the spool is to be read again: the list is used up, or newcomers may go before it. */
 static bool is_scan_due(const struct dispatch *dispatch)
 {
+	if (has_more_in_spool(dispatch))
+		return true;
 	if (progress(dispatch) == dispatch->progress_at_scan) {
 		if (!may_take_newcomers(dispatch))
 			return false;
@@ -285,7 +349,8 @@ static bool feed_routed(struct dispatch *dispatch)
 			break;
 		find_way(dispatch, place);
 	}
-	dispatch->more = queue_left(&dispatch->scan->queue) > 0 && any_hungry(dispatch);
+	dispatch->more = any_hungry(dispatch) &&
+			 (queue_left(&dispatch->scan->queue) > 0 || has_more_in_spool(dispatch));
 	return delivery_may_claim(&dispatch->delivery) && (dispatch->more || any_parked(dispatch));
 }
 

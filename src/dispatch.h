@@ -27,6 +27,8 @@ struct dispatch {
 	struct lane *lane;	 /* one for each relay of the config, in its order */
 	struct memo memo;	 /* which lane a name was parked in */
 	size_t progress_at_scan; /* progress when the last scan began */
+	size_t memo_at_scan;	 /* and how many names the memo had */
+	size_t share;		 /* so many names for one relay does the queue keep */
 	int64_t next_scan_ms;	 /* from when on, monotonic, another may look for newcomers */
 	int64_t routing_ms;	 /* since the last scan, what it has cost to find where names go */
 	bool more; /* names whose way is not known are left, and a relay may want them */

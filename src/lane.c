@@ -236,6 +236,11 @@ size_t lane_parked(const struct lane *lane)
 	return lane->parked.end - lane->parked.first;
 }
 
+size_t lane_parked_at(const struct lane *lane, size_t i)
+{
+	return lane->parked.place[lane->parked.first + i];
+}
+
 void lane_forget_parked(struct lane *lane)
 {
 	lane->parked.first = lane->parked.end = 0;

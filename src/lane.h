@@ -51,7 +51,9 @@ struct lane {
 	bool over_told;		  /* and somebody has been told */
 	size_t in_flight;	  /* messages that the transport has */
 	struct lane_names parked; /* not claimed, and found to be for this relay */
-	struct message *waiting;  /* claimed, with other recipients served already; in order */
+	char
+	    cut[ENTRY_NAME_MAX + 1]; /* behind this name the queue has left out its names; "": no */
+	struct message *waiting;     /* claimed, with other recipients served already; in order */
 	size_t waiting_count;
 	bool resting;	 /* it was down lately: others go first */
 	bool wanted;	 /* mail may find its way to it as things are */
@@ -117,6 +119,9 @@ bool lane_park(struct lane *lane, size_t place);
 bool lane_unpark(struct lane *lane, size_t *place);
 size_t lane_parked(const struct lane *lane);
 void lane_forget_parked(struct lane *lane);
+
+/* The place of the one that is number I of those that wait. */
+size_t lane_parked_at(const struct lane *lane, size_t i);
 
 /* Keeps MESSAGE, claimed, until there is room; takes the first one back, NULL: there is none. */
 void lane_hold(struct lane *lane, struct message *message);

@@ -173,7 +173,13 @@ static int visit(void *context, const char *name, unsigned char type)
 	    (!claims_over(scan->claims, &entry, scan->now, scan->again) ||
 		!end_claim(scan, &entry, released) || !entry_parse(released, &entry)))
 		return 0;
-	if (!is_to_send(scan, &entry) || queue_add(&scan->queue, &entry))
+	if (!is_to_send(scan, &entry))
+		return 0;
+	if (scan->is_known != NULL && scan->is_known(scan->context, &entry)) {
+		scan->left_out = true;
+		return 0;
+	}
+	if (queue_add(&scan->queue, &entry))
 		return 0;
 	error_set(&trouble->err, EX_OSERR, "out of memory for the names of new/");
 	return -1;
@@ -184,6 +190,7 @@ void scan_read(struct scan *scan)
 	const struct spool *spool = scan->record->spool;
 
 	scan->now = clock_now();
+	scan->left_out = false;
 	queue_clear(&scan->queue);
 	if (spool_each(spool, spool->dir[SPOOL_NEW], visit, scan, &scan->trouble->err) == -1)
 		trouble_stop(scan->trouble);

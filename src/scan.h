@@ -18,8 +18,12 @@ struct scan {
 	struct trouble *trouble; /* the caller's */
 	struct claims *claims;	 /* the caller's */
 	struct queue queue;	 /* the names that are due */
-	bool again;		 /* this is not the first time in this run */
-	int64_t now;		 /* of the present scan, epoch seconds */
+	/* Whether ENTRY, due, need not be in the queue this time; NULL: all are to be. */
+	bool (*is_known)(void *context, const struct entry *entry);
+	void *context;
+	bool left_out; /* there were such */
+	bool again;    /* this is not the first time in this run */
+	int64_t now;   /* of the present scan, epoch seconds */
 };
 
 /* What can be said against NAME without a look at its file (TYPE is dirent's); NULL: nothing. */

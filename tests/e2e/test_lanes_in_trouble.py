@@ -7,13 +7,17 @@ import subprocess
 import time
 from typing import Callable
 
+import pytest
+
 from e2e.relaying import (
-    assert_deferred, assert_failed, assert_sent, assert_waiting, letter, letters, results, run,
+    LETTER, assert_deferred, assert_failed, assert_sent, assert_waiting, letter, letters, results,
+    run,
 )  # fmt: skip
 from e2e.test_lanes import down, drop_wish, got, plain
 from lab.faultactions import Delay
 from lab.faultserver import FaultServer
-from lab.spool import Spool
+from lab.sink import Sink
+from lab.spool import Spool, envelope_block
 
 Servers = Callable[..., FaultServer]
 
@@ -184,3 +188,46 @@ def test_what_is_held_when_a_relay_can_not_be_counted_for(
     names = letters(spool, 3)
     run(spool, 74)
     assert_waiting(spool, *names)
+
+
+def fill_queue(spool: Spool, to: str) -> None:
+    """More letters for TO than a run keeps the names of, as these are long."""
+    for n in range(25000):
+        name = f"{n:06}{'x' * 180}"
+        (spool.path / "new" / name).write_bytes(envelope_block("a@example.com", [to]) + LETTER)
+
+
+@pytest.mark.parametrize("state", ("down", "over"))
+def test_a_long_queue_for_one_relay_does_not_hold_up_the_others(
+    spool: Spool, fault_server: Servers, state: str
+) -> None:
+    bulk, good = fault_server(), fault_server()
+    spool.write_config(
+        relays={
+            "bulk": down() if state == "down" else plain(bulk, quota="5/d"),
+            "good": plain(good),
+        },
+        routes={
+            "b": {"recipient": ["bulk.example"], "relays": ["bulk"]},
+            "g": {"relays": ["good"]},
+        },
+    )
+    fill_queue(spool, "a@bulk.example")
+    last = spool.drop(LETTER, "z", envelope=("a@example.com", ["b@example.net"]))
+    run(spool, 75 if state == "down" else 0)
+    assert_sent(spool, last)
+    assert len(got(bulk)) == (0 if state == "down" else 5)
+
+
+def test_a_long_queue_is_served_to_its_end(spool: Spool, smtp_sink: Callable[..., Sink]) -> None:
+    """Beside another that never has anything to do."""
+    spool.write_config(
+        relays={"bulk": {"url": smtp_sink().url, "tls": "none"}, "idle": down()},
+        routes={
+            "b": {"recipient": ["bulk.example"], "relays": ["bulk"]},
+            "i": {"recipient": ["idle.example"], "relays": ["idle"]},
+        },
+    )
+    fill_queue(spool, "a@bulk.example")
+    run(spool, timeout=120)
+    assert spool.counts()["cur"] == 25000
