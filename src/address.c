@@ -76,6 +76,25 @@ static const char *find_at(const char *addr, size_t len)
 	return i < len ? memchr(addr + i, '@', len - i) : NULL;
 }
 
+/*
+ * Whether nothing stands outside quotes that RFC 5322 section 3.2.3 wants in them. Programs and
+ * APIs that read a list where one address is given take "a,b@c" for two.
+ */
+static bool is_one(const char *addr, size_t len, size_t at)
+{
+	bool quoted = false;
+
+	for (size_t i = 0; i < len; i++) {
+		if (addr[i] == '"')
+			quoted = !quoted;
+		else if (quoted)
+			i += addr[i] == '\\';
+		else if (strchr(i < at ? "(),:;[\\]" : "(),;\\", addr[i]) != NULL)
+			return false;
+	}
+	return !quoted;
+}
+
 const char *address_fault(const char *addr, size_t len)
 {
 	const char *at;
@@ -100,6 +119,8 @@ const char *address_fault(const char *addr, size_t len)
 	/* A route, "@a:b@c", and what else servers read differently from each other. */
 	if (memchr(at + 1, '@', (size_t)(addr + len - at - 1)))
 		return "an address with more than one \"@\"";
+	if (!is_one(addr, len, (size_t)(at - addr)))
+		return "an address with a character that must stand in quotes";
 	return NULL;
 }
 

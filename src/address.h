@@ -12,8 +12,9 @@
 /*
  * Why ADDR may not stand between "<" and ">" in an SMTP command, as a short phrase for a person, or
  * NULL when it may. Refused: empty, longer than ADDRESS_MAX, control characters, space, "<" or ">",
- * bytes that are no valid UTF-8, no "@" with something on both sides. Spaces and brackets are
- * refused within a quoted local part too: no real mailbox has them, and servers disagree on them.
+ * bytes that are no valid UTF-8, no "@" with something on both sides, more than one; and outside
+ * quotes, as in "a,b@c", what makes no one address without them. Spaces and brackets are refused
+ * within a quoted local part too: no real mailbox has them, and servers disagree on them.
  */
 const char *address_fault(const char *addr, size_t len);
 

@@ -405,6 +405,20 @@ def test_postfix(spool: Spool, make_postfix: Callable[..., Postfix]) -> None:
     assert bodies == sorted([body] * 3 + [body.replace(b"last", b"l\xc3\xa4st")])
 
 
+def test_postfix_takes_no_address_for_two(
+    spool: Spool, make_postfix: Callable[..., Postfix]
+) -> None:
+    """It reads each word as a list of addresses: what may be one in quotes alone is not given."""
+    server = make_postfix(tls=False)
+    config = server.root / "config"
+    spool.write_config(url=f"command:{SENDMAIL}", arguments=["-C", f"{config}", "-i"])
+    name = letter(spool, f"other,good@{DOMAIN}", f"good@{DOMAIN}")
+    run(spool)
+    assert_failed(spool, name, "5.1.3")
+    (message,) = server.wait_for(1)
+    assert b"\nX-Original-To: good@" in message or b"\nDelivered-To: good@" in message
+
+
 def test_a_postfix_that_is_not_configured(spool: Spool, tmp_path: Path) -> None:
     """It says so by its exit status, and what it says is handed on."""
     _needs(SENDMAIL, "postfix")

@@ -242,12 +242,15 @@ static void good_addresses(void **state)
 	const char *const good[] = {"a@b", "a..b@c", "\"a@b\"@c", "\"\"@c", "a@[192.0.2.1]",
 	    "j\xc3\xbcrg@\xe4\xbe\x8b.example", "\xf0\x9f\x93\xa7@b",
 	    "\xe0\xa0\x80\xed\x9f\xbf\xf4\x8f\xbf\xbf\xc3\xbf\xf0\x90\x80\x80@b",
-	    "o'neil+tag@b.example"};
+	    "o'neil+tag@b.example", "\"a,b\"@c", "\"(a);\\\\\\\":[b]\"@c", "\"a\".\"b,c\"@d",
+	    "a@[IPv6:2001:db8::1]", "!#$%&*/=?^_`{|}~-@b"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
 		assert_null(fault_of(good[i]));
 }
+
+#define IN_QUOTES "an address with a character that must stand in quotes"
 
 static void faulty_addresses(void **state)
 {
@@ -283,6 +286,17 @@ static void faulty_addresses(void **state)
 	    {"a@b@c", "an address with more than one \"@\""},
 	    {"\"a\"@b@c", "an address with more than one \"@\""},
 	    {"a@[b@c]", "an address with more than one \"@\""},
+	    {"a,b@c", IN_QUOTES},
+	    {"a@b,c", IN_QUOTES},
+	    {"a;b@c", IN_QUOTES},
+	    {"a:b@c", IN_QUOTES},
+	    {"(a)b@c", IN_QUOTES},
+	    {"a@b(c)", IN_QUOTES},
+	    {"a\\b@c", IN_QUOTES},
+	    {"a[b]@c", IN_QUOTES},
+	    {"\"a\",b@c", IN_QUOTES},
+	    {"a\"b@c", IN_QUOTES},
+	    {"\"a\\\",b\",c@d", IN_QUOTES},
 	    {"@a:b@c", "an address with nothing on one side of its \"@\""},
 	};
 
