@@ -127,6 +127,22 @@ static bool is_in_spool(int dirfd)
 	return found;
 }
 
+/* The same of the Maildir DIRFD, whose own folders may be links too. */
+static bool leads_into_spool(int dirfd)
+{
+	bool found = is_in_spool(dirfd);
+
+	for (size_t i = 0; i < FOLDERS && !found; i++) {
+		const int fd = openat(dirfd, folder_name[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd == -1)
+			continue;
+		found = is_in_spool(fd);
+		(void)close(fd);
+	}
+	return found;
+}
+
 static void fail(struct transport *transport, enum transport_state state, const char *what)
 {
 	transport->state = state;
@@ -165,7 +181,7 @@ static int open_maildir(struct transport *transport)
 	bool above;
 	int dirfd = open_nearest(path, &above);
 
-	if (dirfd != -1 && is_in_spool(dirfd)) {
+	if (dirfd != -1 && leads_into_spool(dirfd)) {
 		fail(transport, TRANSPORT_MISCONFIGURED, in_spool);
 		(void)close(dirfd);
 		return -1;
@@ -435,7 +451,7 @@ static int probe_folder(const char *path, int dirfd, bool above, FILE *out, stru
 {
 	bool missing = above;
 
-	if (is_in_spool(dirfd)) {
+	if (leads_into_spool(dirfd)) {
 		error_set(err, EX_CONFIG, "%s: %s", path, in_spool);
 		return -1;
 	}

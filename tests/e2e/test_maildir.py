@@ -311,6 +311,17 @@ def test_a_spool_is_no_maildir(spool: Spool, folder: Path, which: int) -> None:
     assert "a spool can't be a Maildir to deliver to" in done.stdout
 
 
+def test_nor_are_its_folders_in_one(spool: Spool, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "new").symlink_to(spool.path / "new")
+    aim(spool, folder)
+    name = letter(spool)
+    (event,) = about_relay(run(spool, 75))
+    assert event["event"] == "relay-misconfigured"
+    assert_waiting(spool, name)
+    assert "a spool can't be a Maildir to deliver to" in verify(spool, 78)
+
+
 # verify
 
 

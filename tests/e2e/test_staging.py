@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import mailbox
 from pathlib import Path
-from typing import Callable, List
+from typing import Any, Callable, Dict, List
+
+import pytest
 
 from lab.faultserver import FaultServer
 from lab.spool import Spool
@@ -158,3 +160,42 @@ def test_only_what_may_get_out_is_redirected(spool: Spool, fault_server: Servers
         "X-Maildrain-Done: <b@example.net> 250 2.0.0 Ok: queued as L000001",
         "X-Maildrain-To: <real@customer.example>",
     ]
+
+
+STAGED: List[Dict[str, Any]] = [{"redirect_to": DEV}, {"allow_recipients": ["example.net"]}]
+
+
+@pytest.mark.parametrize("options", STAGED)
+def test_who_is_told_of_a_failure_is_no_exception(
+    spool: Spool, fault_server: Servers, options: Dict[str, Any]
+) -> None:
+    """Mail that maildrain itself writes, to the sender too, is held and redirected as any other."""
+    server = fault_server(answers={"RCPT": ["550 5.1.1 No", "250 Ok"]})
+    spool.write_config(
+        {**options, "notify": ["sender", "ops@real.example"]}, url=server.url, tls="none"
+    )
+    letter(spool, sender="real@customer.example")
+    for _ in range(2):
+        spool.run()
+    (notice,) = spool.path.glob("*/*.failure*")
+    assert b"<real@customer.example>" in notice.read_bytes()
+    if "redirect_to" in options:
+        assert [message.recipients for message in server.messages] == [(DEV,)]
+        told = ["real@customer.example", "ops@real.example"]
+        assert originals(server.messages[0].data) == told
+    else:
+        assert not server.messages and spool.state(notice.name)[1]["E"] == "4.7.1"
+
+
+@pytest.mark.parametrize("options", STAGED)
+def test_a_wish_for_a_relay_gets_round_nothing(
+    spool: Spool, fault_server: Servers, options: Dict[str, Any]
+) -> None:
+    server = fault_server()
+    other = {"url": server.url, "tls": "none"}
+    spool.write_config(dict(options), relays={"main": other, "other": other})
+    text = b"X-Maildrain-Relay: other\nX-Maildrain-From: <a@example.com>\n"
+    spool.drop(text + b"X-Maildrain-To: <real@customer.example>\n" + LETTER)
+    spool.run()
+    sent = [message.recipients for message in server.messages]
+    assert sent == ([(DEV,)] if "redirect_to" in options else [])
