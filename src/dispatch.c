@@ -330,25 +330,35 @@ static bool is_unsearched(const struct dispatch *dispatch)
 	return out && queue_left(&dispatch->scan->queue) > 0;
 }
 
-/* Of several relays: more names find their way as long as one of these has room. */
-static bool feed_routed(struct dispatch *dispatch)
+static void serve_all_parked(struct dispatch *dispatch)
+{
+	for (size_t i = 0; i < dispatch->config->relay_count; i++)
+		serve_parked(dispatch, &dispatch->lane[i]);
+}
+
+/* More names find their way as long as a relay has room for them. */
+static void find_ways(struct dispatch *dispatch)
 {
 	size_t place;
 
+	for (int i = 0; i < ROUTE_MAX && delivery_may_claim(&dispatch->delivery); i++) {
+		if (!any_hungry(dispatch) || !next_due(dispatch, &place))
+			return;
+		find_way(dispatch, place);
+	}
+}
+
+/* Of several relays: what was parked goes before what comes next, which may be parked too. */
+static bool feed_routed(struct dispatch *dispatch)
+{
 	if (!any_left(dispatch)) {
 		dispatch->delivery.stranded =
 		    dispatch->delivery.stranded || dispatch_left(dispatch) > 0;
 		return false;
 	}
-	for (size_t i = 0; i < dispatch->config->relay_count; i++)
-		serve_parked(dispatch, &dispatch->lane[i]);
-	for (int i = 0;
-	     i < ROUTE_MAX && delivery_may_claim(&dispatch->delivery) && any_hungry(dispatch);
-	     i++) {
-		if (!next_due(dispatch, &place))
-			break;
-		find_way(dispatch, place);
-	}
+	serve_all_parked(dispatch);
+	find_ways(dispatch);
+	serve_all_parked(dispatch);
 	dispatch->more = any_hungry(dispatch) &&
 			 (queue_left(&dispatch->scan->queue) > 0 || has_more_in_spool(dispatch));
 	return delivery_may_claim(&dispatch->delivery) && (dispatch->more || any_parked(dispatch));
@@ -524,20 +534,28 @@ void dispatch_work(struct dispatch *dispatch, const struct waits *waits)
 	delivery_sync(&dispatch->delivery);
 }
 
+static void finish(struct dispatch *dispatch, struct lane *lane)
+{
+	const char *why = "";
+
+	/* It may have said so with the last result. */
+	if (lane_health(lane, &why) == TRANSPORT_MISCONFIGURED) {
+		take_out(dispatch, lane, false, why);
+		return;
+	}
+	lane_finish(lane);
+	delivery_take_results(&dispatch->delivery, lane);
+	/* Stopped before the relay could show that it works, they are not known to fail. */
+	delivery_release_held(&dispatch->delivery, lane, false);
+	note_end(dispatch, lane, false);
+	close_lane(dispatch, lane, LANE_CLOSED);
+}
+
 void dispatch_finish(struct dispatch *dispatch)
 {
-	for (size_t i = 0; i < dispatch->config->relay_count; i++) {
-		struct lane *lane = &dispatch->lane[i];
-
-		if (lane->state != LANE_OPEN && lane->state != LANE_ASKING)
-			continue;
-		lane_finish(lane);
-		delivery_take_results(&dispatch->delivery, lane);
-		/* Stopped before the relay could show that it works, they are not known to fail. */
-		delivery_release_held(&dispatch->delivery, lane, false);
-		note_end(dispatch, lane, false);
-		close_lane(dispatch, lane, LANE_CLOSED);
-	}
+	for (size_t i = 0; i < dispatch->config->relay_count; i++)
+		if (dispatch->lane[i].state == LANE_OPEN || dispatch->lane[i].state == LANE_ASKING)
+			finish(dispatch, &dispatch->lane[i]);
 }
 
 int dispatch_open(struct dispatch *dispatch)

@@ -182,6 +182,28 @@ def test_a_relay_that_rests_is_used_where_there_is_no_other(
     assert_sent(spool, name)
 
 
+def test_a_relay_that_goes_down_with_each_message_is_given_up_at_once(
+    spool: Spool, fault_server: Servers
+) -> None:
+    first = fault_server(answers={"MAIL": "421 4.3.2 Going down"})
+    second = fault_server()
+    spool.write_config(relays={"first": plain(first), "second": plain(second)})
+    name = letter(spool)
+    began = time.monotonic()
+    run(spool)
+    assert time.monotonic() - began < 2
+    assert_sent(spool, name)
+
+
+def test_a_login_that_is_refused_with_the_last_result(
+    spool: Spool, fault_server: Servers
+) -> None:
+    server = fault_server(answers={"DOT": "530 5.7.0 Authentication required"})
+    spool.write_config(url=server.url, tls="none", connections=1)
+    letter(spool)
+    assert [event["event"] for event in about_relay(run(spool, 75))] == ["relay-misconfigured"]
+
+
 # ---- shares ----
 
 
