@@ -139,7 +139,7 @@ def test_a_descriptor_is_never_left_open(
 def test_a_file_of_the_same_name_is_not_touched(
     backend: EmailBackend, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maildrain.filebased._unique_name", lambda: "1.M1P1Q1.web1")
+    monkeypatch.setattr("maildrain.filebased.unique_name", lambda: "1.M1P1Q1.web1")
     mine = spool_path / "tmp" / "1.M1P1Q1.web1"
     mine.write_text("somebody else's")
     with pytest.raises(FileExistsError):

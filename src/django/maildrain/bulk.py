@@ -28,7 +28,7 @@ from django.core import mail
 
 from . import content, filebased, options
 from .content import Draft
-from .filebased import _fill, _sync, _unique_name
+from .filebased import _fill, _sync, unique_name
 from .signals import message_queued
 
 SYNCS = 16  # at the same time; a disk does them in hardly more than the time of one
@@ -89,7 +89,7 @@ class _Batch:
         self.silence = silence
         self._tmp = tmp
         self._new = new
-        self._name = _unique_name().split(".", 2)
+        self._name = unique_name().split(".", 2)
         self._count = 0
         self._starts = [0]  # the fields of the files from this number on are …
         self._fields = [""]

@@ -82,10 +82,14 @@ class EmailBackend(filebased.EmailBackend):
         and stronger than those in the message's headers. An error is raised in any case."""
         if not message.recipients():
             return ""
-        unique = _unique_name()
-        draft = content.draft(message, self._defaults, given)
-        self._now_or_on_commit(lambda: self._drop(draft, unique), given)
+        unique = unique_name()
+        draft = self.draft(message, given)
+        self._now_or_on_commit(lambda: self.drop(draft, unique), given)
         return unique
+
+    def draft(self, message: mail.EmailMessage, given: Options) -> content.Draft:
+        """The message as queue() would write it."""
+        return content.draft(message, self._defaults, given)
 
     def _now_or_on_commit(self, write: Callable[[], object], given: Options) -> None:
         database = options.on_commit(options.merged(self._defaults, given))
@@ -101,7 +105,7 @@ class EmailBackend(filebased.EmailBackend):
 
         transaction.on_commit(at_commit, using=database)
 
-    def _drop(self, draft: content.Draft, unique: str) -> None:
+    def drop(self, draft: content.Draft, unique: str) -> None:
         """A new file in new/, whole and durable; or, when anything fails, none at all."""
         path = os.path.join(self._tmp, unique)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
@@ -146,10 +150,10 @@ def file_path_setting() -> Any:
     return settings._wrapped.EMAIL_FILE_PATH if overridden else None
 
 
-def _unique_name() -> str:
+def unique_name(host: str = "") -> str:
     """SECONDS.M<microseconds>P<pid>Q<counter>.HOST; the zeros make names sort by time."""
     seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
-    host = re.sub(r"[/:,=\x00-\x1f\x7f]", "", socket.gethostname())[:63] or "localhost"
+    host = re.sub(r"[/:,=\x00-\x1f\x7f]", "", host or socket.gethostname())[:63] or "localhost"
     return f"{seconds}.M{microseconds:06}P{os.getpid()}Q{next(counter)}.{host}"
 
 
