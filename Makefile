@@ -100,7 +100,7 @@ UNITS     := maildrain.service maildrain.timer maildrain.path \
 	maildrain@.service maildrain@.timer maildrain@.path maildrain-alert@.service \
 	maildrain-configured.service maildrain-configured.path
 MAN5      := maildrain.conf.5 maildrain-spool.5
-MAN7      := maildrain-django.7
+MAN7      := maildrain-django.7 maildrain-migrate.7
 INSTALLED := $(addprefix $(UNITDIR)/,$(UNITS)) $(addprefix $(MANDIR)/man5/,$(MAN5)) \
 	$(addprefix $(MANDIR)/man7/,$(MAN7)) $(MANDIR)/man8/maildrain.8 \
 	$(SYSUSERSDIR)/maildrain.conf $(TMPFILESDIR)/maildrain.conf \
