@@ -46,14 +46,18 @@ class Way:
     connections: int
     in_doubt: int
     ehlo: Tuple[str, ...] = EHLO
+    parts: bool = False
 
     def load(self, directory: str) -> Load:
-        return Load(Path(directory), connections=self.connections, ehlo=self.ehlo)
+        return Load(
+            Path(directory), connections=self.connections, parts=self.parts, ehlo=self.ehlo
+        )
 
 
 ONE = Way("connections = 1", 1, 1)
 FOUR = Way("connections = 4", 4, 4)
 CHUNKING = Way("by BDAT", 1, 20, (*EHLO, "CHUNKING"))  # 20 in flight are the default
+PARTS = Way("two relays, in parts", 1, 2, parts=True)
 
 
 class Crashes:
@@ -249,7 +253,7 @@ def rows(short: bool, scratch: Path) -> Iterator[Row]:
 
 
 def _rows(short: bool, scratch: Path) -> Iterator[Row]:
-    for way in (ONE, FOUR, CHUNKING):
+    for way in (ONE, FOUR, CHUNKING, PARTS):
         yield _once(scratch, short, way)
         yield _twice(scratch, short, way)
     yield _told(scratch, short)

@@ -125,13 +125,17 @@ def _is_whole(data: bytes, letter: Optional[Letter]) -> bool:
 
 
 class Load:
-    """The spool, its relay and what is known of them. RELAY goes into the relay's section."""
+    """The spool, its relay and what is known of them. With PARTS that one is two relays, and
+    takes a recipient at a time."""
 
-    def __init__(self, directory: Path, *, connections: int = 1, **server: Any) -> None:
+    def __init__(
+        self, directory: Path, *, connections: int = 1, parts: bool = False, **server: Any
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.spool = Spool(directory)
         self.server = FaultServer(**{"ehlo": EHLO, "answers": ANSWERS, **server})
         self.connections = connections
+        self.parts = parts
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Load":
@@ -144,8 +148,14 @@ class Load:
 
     def aim(self, **options: Any) -> None:
         """Writes the config: this relay, and OPTIONS of the top level."""
+        relay = {"url": self.server.url, "tls": "none", "connections": self.connections}
+        if not self.parts:
+            self.spool.write_config(options, **relay)
+            return
+        relay["recipients_per_message"] = 1
+        second = {"recipient": [LATER, "p1@example.net"], "relays": ["second"]}
         self.spool.write_config(
-            options, url=self.server.url, tls="none", connections=self.connections
+            options, relays={"main": relay, "second": relay}, routes={"second": second}
         )
 
     # Filling
