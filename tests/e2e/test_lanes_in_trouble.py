@@ -231,3 +231,40 @@ def test_a_long_queue_is_served_to_its_end(spool: Spool, smtp_sink: Callable[...
     fill_queue(spool, "a@bulk.example")
     run(spool, timeout=120)
     assert spool.counts()["cur"] == 25000
+
+
+def test_a_stop_with_each_relay_in_another_trouble(spool: Spool, fault_server: Servers) -> None:
+    """One is down, one asks a program that hangs, one has a message between two batches, one has
+    refused what it was given, and one is at work."""
+    paced, refusing = fault_server(), fault_server(answers={"MAIL": REFUSAL})
+    slow = fault_server(answers={"DOT": [Delay(2)]})
+    program = spool.path.parent / "password"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    relays = {
+        "down": down(),
+        "asking": plain(paced, user="site", password_command=[program]),
+        "paced": plain(paced, rate="2/m", recipients_per_message=1),
+        "refusing": plain(refusing),
+        "slow": plain(slow),
+    }
+    spool.write_config(
+        relays=relays,
+        routes={name: {"recipient": [f"{name}.example"], "relays": [name]} for name in relays},
+    )
+    names = {name: letter(spool, f"a@{name}.example", f"b@{name}.example") for name in relays}
+    every = letter(spool, *(f"c@{name}.example" for name in relays))
+    process = subprocess.Popen(spool.argv("run"), stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: "Done" in spool.find(names["paced"]).read_text())
+    wait_until(lambda: len(refusing.sessions) > 0 and "C" in spool.state(names["slow"])[1])
+    began = time.monotonic()
+    process.terminate()
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 0, said
+    assert time.monotonic() - began < 8
+    for name in ("down", "asking", "refusing"):
+        assert_waiting(spool, names[name])
+    assert spool.state(names["paced"]) == ("new", {})
+    assert_sent(spool, names["slow"])
+    assert "C" not in spool.state(every)[1]
+    assert spool.counts()["tmp"] == 0
