@@ -259,6 +259,8 @@ static int fill_config(const struct confparse *parse, struct config *config)
 		return confparse_fail_memory(parse);
 	if (fill_top(&top, config) || fill_relays(parse, config) || check_relays(parse, config))
 		return -1;
+	for (size_t i = 0; i < config->relay_count; i++)
+		config->relay[i].others = (unsigned)config->relay_count - 1;
 	return fill_routes(parse, config);
 }
 

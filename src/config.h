@@ -87,6 +87,7 @@ struct relay_config {
 	bool chunking;		  /* BDAT is used where the relay offers it */
 	unsigned pipeline;	  /* messages in flight per connection with BDAT, 1 to 1000 */
 	struct relay_timeouts timeout;
+	unsigned others; /* relays of the config, which may be in use at the same time */
 };
 
 /* Relays that are equals: they share the load by their weights. */

@@ -14,11 +14,12 @@
 
 #define STRIKES_MAX 3 /* sessions in a row that were lost before they settled a message */
 #define HEAD_START_MS                                                                              \
-	1000	       /* the first session opens alone: a relay that is down, or a wrong          \
-			  password, is met once and not once per connection */
-#define FDS_RUN	    64 /* descriptors that a run may need besides */
-#define FDS_SLOT    4  /* that a connection may: the socket, and the file being read */
-#define FDS_MESSAGE 2  /* that a message in flight may: the file for a partial result, its own */
+	1000		/* the first session opens alone: a relay that is down, or a wrong         \
+			   password, is met once and not once per connection */
+#define FDS_RUN	    64	/* descriptors that a run may need besides */
+#define FDS_WAITING 128 /* that its messages between two batches may */
+#define FDS_SLOT    4	/* that a connection may: the socket, and the file being read */
+#define FDS_MESSAGE 2	/* that a message in flight may: the file for a partial result, its own */
 
 struct slot {
 	struct session session;
@@ -197,12 +198,17 @@ static size_t raise_limit(size_t wanted)
 	return getrlimit(RLIMIT_NOFILE, &limit) == -1 ? 0 : (size_t)limit.rlim_cur;
 }
 
-/* What the relay's "pipeline" allows, as far as the descriptors suffice; 1 at least. */
+/*
+ * What the relay's "pipeline" allows, as far as its share of the descriptors suffices; 1 at least.
+ */
 static size_t bounded_depth(const struct relay_config *relay)
 {
-	const size_t others = FDS_RUN + (size_t)relay->connections * FDS_SLOT;
+	const size_t shares = (size_t)relay->others + 1;
+	const bool in_parts = relay->others > 0 || relay->recipients_per_message > 0;
+	const size_t waiting = in_parts ? FDS_WAITING : 0;
+	const size_t others = FDS_RUN + waiting + (size_t)relay->connections * FDS_SLOT;
 	const size_t each = (size_t)relay->connections * FDS_MESSAGE;
-	const size_t limit = raise_limit(others + relay->pipeline * each);
+	const size_t limit = raise_limit((others + relay->pipeline * each) * shares) / shares;
 	const size_t most = limit < others + each ? 1 : (limit - others) / each;
 
 	return most < relay->pipeline ? most : relay->pipeline;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import time
@@ -15,7 +16,7 @@ from e2e.relaying import (
 )  # fmt: skip
 from e2e.test_lanes import down, drop_wish, got, plain
 from lab.faultactions import Delay
-from lab.faultserver import FaultServer
+from lab.faultserver import DEFAULT_EHLO, FaultServer
 from lab.sink import Sink
 from lab.spool import Spool, envelope_block
 
@@ -268,3 +269,22 @@ def test_a_stop_with_each_relay_in_another_trouble(spool: Spool, fault_server: S
     assert_sent(spool, names["slow"])
     assert "C" not in spool.state(every)[1]
     assert spool.counts()["tmp"] == 0
+
+
+def test_relays_share_few_descriptors(spool: Spool, fault_server: Servers) -> None:
+    ehlo = (*DEFAULT_EHLO, "CHUNKING")
+    servers = {f"r{n}": fault_server(ehlo=ehlo, answers={"DOT": [Delay(0.5)]}) for n in range(4)}
+    spool.write_config(
+        relays={name: plain(server, connections=4) for name, server in servers.items()},
+        routes={name: {"recipient": [f"{name}.example"], "relays": [name]} for name in servers},
+    )
+    names = [letter(spool, *(f"{to}@r{n % 4}.example" for to in "ab")) for n in range(400)]
+    done = subprocess.run(
+        spool.argv("run"),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160)),
+        timeout=60,
+    )
+    assert done.returncode == 0 and b"Too many open files" not in done.stderr
+    for name in names:
+        assert_sent(spool, name)
