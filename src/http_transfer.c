@@ -8,8 +8,8 @@
 #include "clock.h"
 #include "curltls.h"
 
-#define RETRY_AFTER_MAX 86400	    /* seconds; who says more is not believed */
-#define BLOCK		(64 * 1024) /* octets to be taken within timeout_block */
+#define RETRY_AFTER_MAX 86400 /* seconds; who says more is not believed */
+#define BLOCK		65536 /* octets to be taken within timeout_block */
 
 /* ---- options ---- */
 
