@@ -12,7 +12,7 @@
 /* Servers take a hundred lines, and 8 KiB of each. */
 #define RECIPIENTS_MAX 50
 
-/* Set apart whoever is not served now; false when all are. */
+/* Sets apart whoever is not served now, himself or by redirect_to; false when all are. */
 static bool hash_served(const struct envelope *envelope, uint64_t *hash)
 {
 	bool apart = false;
@@ -21,7 +21,7 @@ static bool hash_served(const struct envelope *envelope, uint64_t *hash)
 	for (size_t i = 0; i < envelope->count; i++) {
 		const struct recipient *recipient = &envelope->recipient[i];
 
-		if (recipient->state == RECIPIENT_TODO)
+		if (recipient->state == RECIPIENT_TODO || recipient->redirected)
 			*hash =
 			    hash_bytes(*hash, recipient->address, strlen(recipient->address) + 1);
 		else

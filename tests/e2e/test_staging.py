@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 from lab.faultserver import FaultServer
+from lab.httpstub import HttpStub, PostApi
 from lab.spool import Spool
 
 from e2e.relaying import (
@@ -68,6 +69,23 @@ def test_groups_are_apart_there_too(spool: Spool, tmp_path: Path) -> None:
     assert_sent(spool, name)
     found = [message.get_all("X-Original-To") for message in mailbox.Maildir(folder, create=False)]
     assert sorted(found) == [["b@example.net", "d@example.net"], ["c@example.org"]]
+
+
+def test_groups_are_apart_for_an_api(
+    spool: Spool, http_stub: Callable[..., HttpStub]
+) -> None:
+    """It does not take the second for the first again: they are for others."""
+    api = PostApi()
+    relay = {"url": f"{http_stub(api).url}/mail"}
+    spool.write_config(
+        {"redirect_to": DEV},
+        relays={"one": relay, "two": relay},
+        routes={"r": {"recipient": ["example.org"], "relays": ["two"]}},
+    )
+    name = letter(spool, "b@example.net", "c@example.org")
+    run(spool)
+    assert_sent(spool, name)
+    assert api.recipients() == [(DEV,), (DEV,)]
 
 
 def test_the_result_is_that_of_each(spool: Spool, fault_server: Servers) -> None:
