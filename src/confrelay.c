@@ -311,6 +311,22 @@ static int fill_region(
 	return relay->region ? 0 : confparse_fail_memory(section->parse);
 }
 
+/* Exim drops the recipients that it is called with for those in the header, others add them. */
+static int fill_arguments(const struct confparse_section *section, struct relay_config *relay)
+{
+	static const char *const from_header[] = {"-t", "-ti", "-it", "--read-recipients"};
+	unsigned i, count = cfg_size(section->cfg, "arguments");
+	size_t j;
+
+	for (i = 0; i < count; i++)
+		for (j = 0; j < COUNT(from_header); j++)
+			if (strcmp(cfg_getnstr(section->cfg, "arguments", i), from_header[j]) == 0)
+				return confcheck_fail(section, "arguments", i,
+				    "would send to those in the header; remove it: the program "
+				    "is told who gets the message");
+	return confcheck_words(section, "arguments", CONFIG_WORDS_MAX, &relay->arguments);
+}
+
 int confrelay_fill(const struct confparse_section *section, struct relay_config *relay)
 {
 	struct confurl url = {.host = ""};
@@ -326,7 +342,7 @@ int confrelay_fill(const struct confparse_section *section, struct relay_config 
 	    fill_timeouts(section, &relay->timeout))
 		return -1;
 	if (fill_load(section, relay) || fill_region(section, relay, url.host) ||
-	    confcheck_words(section, "arguments", CONFIG_WORDS_MAX, &relay->arguments))
+	    fill_arguments(section, relay))
 		return -1;
 	return conflogin_fill(section, relay, url.host);
 }

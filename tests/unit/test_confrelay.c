@@ -128,6 +128,7 @@ static void test_command(void **state)
 	config_free(&config);
 	is_empty(&config);
 	refuses(state, KIND("command:sendmail", ""), 2, "as in \"command:/usr/sbin/sendmail\"");
+	refuses(state, KIND("command:/s", "arguments = {\"-i\", \"-t\"}"), 3, "in the header");
 }
 
 static void test_maildir(void **state)
