@@ -18,8 +18,9 @@
 #define GRACE_MS      (5 * INT64_C(1000))
 #define KEEP_OUT      ((size_t)64 * 1024) /* bytes: JSON may hold more tokens than the one */
 #define KEEP_ERR      ((size_t)1024)
-#define MARGIN	      60    /* seconds before a token expires from which on it is of no use */
-#define FRESH_MS      60000 /* a token asked for no longer ago than that has not gone stale */
+#define MARGIN	      60 /* seconds before a token expires from which on it is of no use */
+#define FRESH_MS      INT64_C(60000) /* a token asked for no longer ago has not gone stale */
+#define RENEWED_MAX   10
 #define WAIT_MS	      1000
 #define COMPLAINT_MAX 200 /* bytes of what a program complains of */
 
@@ -237,6 +238,16 @@ enum credential_state credential_state(const struct credential *credential)
 	return credential->state;
 }
 
+/*
+ * With each one the next must be twice as old: a relay that takes a minute to refuse each would
+ * otherwise keep the run, and the issuer, at it for ever.
+ */
+static bool is_fresh(const struct credential *credential)
+{
+	return !credential->kept &&
+	       clock_monotonic() - credential->asked_ms < FRESH_MS << credential->renewed;
+}
+
 bool credential_renew(struct credential *credential)
 {
 	const struct relay_config *relay = credential->relay;
@@ -245,8 +256,10 @@ bool credential_renew(struct credential *credential)
 		return false;
 	/* Also one that is fresh: the next run is to ask for another, not to be refused with it. */
 	tokenfile_drop(relay->name);
-	if (!credential->kept && clock_monotonic() - credential->asked_ms < FRESH_MS)
+	if (is_fresh(credential))
 		return false;
+	if (credential->renewed < RENEWED_MAX)
+		credential->renewed++;
 	start(credential);
 	return true;
 }

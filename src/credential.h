@@ -45,6 +45,7 @@ struct credential {
 	char *printed;	      /* the password, where a program has printed it */
 	struct token fetched; /* the token */
 	bool kept;	      /* by a run before this one */
+	unsigned renewed;     /* how often */
 	int64_t asked_ms;     /* monotonic, when the program was started last */
 	int64_t asked;	      /* the same in epoch seconds */
 	char why[CREDENTIAL_WHY_MAX];

@@ -300,6 +300,23 @@ static void a_kept_token_that_is_refused_is_renewed_once(void **state)
 	expect_ready(&relay, NULL, "a3");
 }
 
+static void one_that_is_refused_late_again_and_again_is_not(void **state)
+{
+	struct relay relay;
+	struct credential credential;
+
+	set_counting(&relay, state, "3600");
+	credential_begin(&credential, &relay.config);
+	for (int64_t minutes = 1; minutes <= 4; minutes *= 2) {
+		assert_int_equal(finish(&credential), CREDENTIAL_READY);
+		credential.asked_ms -= minutes * 60000 - 10000;
+		assert_false(credential_renew(&credential));
+		credential.asked_ms -= 10000;
+		assert_true(credential_renew(&credential));
+	}
+	credential_free(&credential);
+}
+
 static void one_that_is_renewed_may_fail(void **state)
 {
 	struct relay relay;
@@ -494,6 +511,7 @@ int main(void)
 	    TEST(a_token_without_an_end_is_not_kept),
 	    TEST(a_token_for_something_else_is_not_used),
 	    TEST(a_kept_token_that_is_refused_is_renewed_once),
+	    TEST(one_that_is_refused_late_again_and_again_is_not),
 	    TEST(one_that_is_renewed_may_fail),
 	    TEST(it_may_be_given_up),
 	    TEST(a_program_has_its_time),
