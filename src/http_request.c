@@ -10,16 +10,25 @@
 
 enum { PIECE_BEFORE, PIECE_FRONT, PIECE_MESSAGE, PIECE_AFTER, PIECE_END };
 
+/* A line may hold a session token. */
+static void clear_header(struct http_request *request)
+{
+	for (size_t i = 0; i < request->header_count; i++)
+		explicit_bzero((char *)request->header[i], strlen(request->header[i]));
+}
+
 void http_request_begin(struct http_request *request)
 {
 	struct arena arena = request->arena;
 
+	clear_header(request);
 	arena_reset(&arena);
 	*request = (struct http_request){.arena = arena, .before = "", .front = "", .after = ""};
 }
 
 void http_request_free(struct http_request *request)
 {
+	clear_header(request);
 	arena_free(&request->arena);
 	*request = (struct http_request){.failed = false};
 }

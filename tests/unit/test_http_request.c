@@ -34,6 +34,21 @@ static void texts(void **state)
 	http_request_free(&request);
 }
 
+static void lines_are_cleared(void **state)
+{
+	struct http_request request = {.failed = false};
+	const char *line;
+
+	(void)state;
+	http_request_begin(&request);
+	http_request_header(&request, "X-Amz-Security-Token: %s", "hush");
+	line = request.header[0];
+	http_request_begin(&request);
+	for (size_t i = 0; i < strlen("X-Amz-Security-Token: hush"); i++)
+		assert_int_equal(line[i], '\0');
+	http_request_free(&request);
+}
+
 /* Reads the whole body in pieces of SIZE bytes at most; its length. */
 static size_t read_all(struct http_body *body, char *out, size_t size)
 {
@@ -147,6 +162,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(texts),
+	    cmocka_unit_test(lines_are_cleared),
 	    cmocka_unit_test(bodies),
 	    cmocka_unit_test(file_that_changes),
 	};
