@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "base64.h"
+#include "http_answer.h"
 #include "secret.h"
+#include "utf8.h"
 
 #define LOGIN_MAX 4096 /* bytes; config.h allows less for user and password */
 
@@ -24,14 +26,32 @@ static void mask_basic(const struct credential *credential, char *text)
 	explicit_bzero(encoded, sizeof encoded);
 }
 
+/* As the words of an answer have it, see http_words_add. */
+static void mask_shown(const char *password, char *text)
+{
+	char shown[SECRET_PASSWORD_MAX + UTF8_MAX + 1] = "";
+	const struct secret secret = {.token = shown};
+	size_t len;
+
+	http_words_add(shown, sizeof shown, password, strlen(password));
+	len = strlen(shown);
+	while (len > 0 && shown[len - 1] == ' ')
+		shown[--len] = '\0';
+	secret_mask(text, &secret);
+	explicit_bzero(shown, sizeof shown);
+}
+
 void http_mask(const struct credential *credential, char *text)
 {
 	const struct secret login = {
 	    .user = credential->user, .password = credential->password, .token = credential->token};
 	const struct secret session = {.token = credential->session_token};
 
-	secret_mask(text, &login);
-	secret_mask(text, &session);
+	/* This first: what is in there in base64 would be found, and no more than that. */
 	if (credential->user != NULL && credential->password != NULL)
 		mask_basic(credential, text);
+	secret_mask(text, &login);
+	secret_mask(text, &session);
+	if (credential->password != NULL)
+		mask_shown(credential->password, text);
 }
