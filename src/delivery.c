@@ -184,7 +184,13 @@ bool delivery_admit(struct delivery *delivery, struct lane *lane, struct message
 	return is_yes(delivery, lane, lane_admit(lane, message, &delivery->trouble->err));
 }
 
-static void batch_done(struct delivery *delivery, struct message *message);
+/* The relay that MESSAGE is with, for the log. */
+static const char *name_of(const struct delivery *delivery, const struct message *message)
+{
+	return delivery->config->relay[message->lane].name;
+}
+
+static void batch_done(struct delivery *delivery, struct message *message, const char *relay);
 
 /* Hands MESSAGE over to its lane, which is ready, or to its end when there is nobody to serve. */
 static void submit(struct delivery *delivery, struct message *message)
@@ -193,7 +199,7 @@ static void submit(struct delivery *delivery, struct message *message)
 
 	envelope_refuse_faulty(&message->envelope);
 	if (envelope_count(&message->envelope, RECIPIENT_TODO) == 0) {
-		batch_done(delivery, message);
+		batch_done(delivery, message, name_of(delivery, message));
 	} else if (redirect_to != NULL && staging_redirect(message, redirect_to) == -1) {
 		error_set(&delivery->trouble->err, EX_OSERR, "out of memory to redirect a message");
 		trouble_stop(delivery->trouble);
@@ -231,7 +237,7 @@ bool delivery_send_on(struct delivery *delivery, struct message *message)
 		return false;
 	case BATCH_TOO_LARGE:
 		refuse_size(message);
-		batch_done(delivery, message);
+		batch_done(delivery, message, NULL);
 		return true;
 	case BATCH_SEND:
 		break;
@@ -245,10 +251,8 @@ bool delivery_send_on(struct delivery *delivery, struct message *message)
 }
 
 /* Those of MESSAGE that were served now have their results. */
-static void batch_done(struct delivery *delivery, struct message *message)
+static void batch_done(struct delivery *delivery, struct message *message, const char *relay)
 {
-	const char *relay = delivery->config->relay[message->lane].name;
-
 	if (!message->withdrawn && record_batch(delivery->record, message, relay) &&
 	    batch_has_more(message) && delivery_may_claim(delivery) &&
 	    delivery_send_on(delivery, message))
@@ -257,6 +261,16 @@ static void batch_done(struct delivery *delivery, struct message *message)
 }
 
 /* Those that wait for LANE with other recipients served go on, or to their end. */
+/* Whether nobody has taken MESSAGE away while it waited: who is left must then not get it. */
+static bool is_there(struct delivery *delivery, struct message *message)
+{
+	if (spool_is_claimed(delivery->spool, message->name))
+		return true;
+	record_vanished(delivery->record, &message->entry);
+	message->withdrawn = true;
+	return false;
+}
+
 void delivery_serve_waiting(struct delivery *delivery, struct lane *lane)
 {
 	while (lane->waiting != NULL) {
@@ -271,7 +285,9 @@ void delivery_serve_waiting(struct delivery *delivery, struct lane *lane)
 			continue; /* it has just shown that it is not: they need not wait */
 		}
 		lane_unhold(lane, message);
-		if (goes_on)
+		if (goes_on && !is_there(delivery, message))
+			lane_readmit(lane, message);
+		if (goes_on && !message->withdrawn)
 			submit(delivery, message);
 		else
 			delivery_settle(delivery, message);
@@ -287,7 +303,7 @@ void delivery_start(struct delivery *delivery, struct message *message, bool too
 		delivery_put(delivery, message);
 	} else if (too_large) {
 		refuse_size(message);
-		batch_done(delivery, message);
+		batch_done(delivery, message, NULL);
 	} else {
 		submit(delivery, message);
 	}
@@ -322,7 +338,7 @@ void delivery_release_held(struct delivery *delivery, struct lane *lane, bool re
 
 	while ((held = breaker_take(&lane->breaker)) != NULL) {
 		if (relay_works)
-			batch_done(delivery, held);
+			batch_done(delivery, held, name_of(delivery, held));
 		else
 			untry(delivery, held);
 	}
@@ -344,6 +360,8 @@ static void take_result(struct delivery *delivery, struct lane *lane, struct mes
 	if (delivery->config->redirect_to != NULL)
 		staging_restore(message);
 	slow_lane(delivery, lane, message);
+	if (message->retry_after > message->put_off)
+		message->put_off = message->retry_after;
 	account_result(delivery->account, message->lane, message);
 	if (message->verdict == MESSAGE_UNTRIED) {
 		untry(delivery, message);
@@ -359,7 +377,7 @@ static void take_result(struct delivery *delivery, struct lane *lane, struct mes
 	case BREAKER_TRIP:
 		return;
 	}
-	batch_done(delivery, message);
+	batch_done(delivery, message, name_of(delivery, message));
 }
 
 /* What is in the log is on the disk. */

@@ -275,12 +275,13 @@ static bool is_hungry(const struct lane *lane, bool search)
 
 /*
  * Whether it is worth looking for mail for relays that only some messages go by: none of those that
- * most go by may be given any more before this run ends.
+ * most go by may be given any more just now.
  */
 static bool is_search(const struct dispatch *dispatch)
 {
 	for (size_t i = 0; i < dispatch->config->relay_count; i++)
-		if (dispatch->lane[i].wanted && lane_is_active(&dispatch->lane[i]))
+		if (dispatch->lane[i].wanted && lane_is_active(&dispatch->lane[i]) &&
+		    dispatch->lane[i].paced == PACE_FREE)
 			return false;
 	return true;
 }

@@ -209,6 +209,7 @@ enum message_loaded message_open(
 	message->replaced = false;
 	message->submitted = false;
 	message->anew = false;
+	message->put_off = 0;
 	forget_results(message);
 	loaded = open_file(message, dirfd, name, fault);
 	if (loaded == MESSAGE_LOADED)

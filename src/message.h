@@ -63,6 +63,7 @@ struct message {
 	size_t lane;	     /* the relay that it is for, as it is counted in the config */
 	size_t admitted;     /* so many recipients were let pass by that one's pace */
 	int64_t admitted_us; /* at this time, epoch microseconds */
+	int64_t put_off;     /* the longest retry_after of this attempt */
 	bool submitted;	     /* that one's transport has it */
 	bool anew; /* a person has put it back: its file does not say yet that who has failed is to
 		      be served again */

@@ -47,7 +47,8 @@ static void log_recipient(struct record *record, const struct message *message,
 	log_text(log, "to", recipient->address);
 	if (message->envelope.redirected != NULL)
 		log_text(log, "redirected", message->envelope.redirected);
-	log_text(log, "relay", relay);
+	if (relay != NULL)
+		log_text(log, "relay", relay);
 	log_number(log, "attempt", (int64_t)entry->attempts);
 	log_tenths(log, "delay", delay_tenths(entry));
 	log_number(log, "size", (int64_t)message->size.wire);
@@ -203,7 +204,7 @@ static int64_t next_attempt(const struct record *record, const struct message *m
 	const int64_t now = clock_now();
 	const int64_t next =
 	    retry_next(&record->config->retry, entry->attempts, now, (uint32_t)random());
-	const int64_t wanted = now + message->retry_after;
+	const int64_t wanted = now + message->put_off;
 
 	return sooner(entry, wanted > next ? wanted : next);
 }

@@ -39,9 +39,9 @@ int record_reserve(struct record *record, struct message *message, struct error 
 void record_unreserve(struct record *record, struct message *message);
 
 /*
- * Some recipients of MESSAGE have their results, by RELAY, a name for the log: they are logged, and
- * written into the file where its name won't say as much. False when it is gone from new/; should
- * the file not take them nobody else is served, so as not to serve anybody twice.
+ * Some recipients of MESSAGE have their results, by RELAY, a name for the log (NULL: none): they
+ * are logged, and written into the file where its name won't say as much. False when it is gone
+ * from new/; should the file not take them nobody else is served, so as not to serve anybody twice.
  */
 bool record_batch(struct record *record, struct message *message, const char *relay);
 

@@ -807,6 +807,14 @@ static int search_settled(const struct spool *spool, struct search *search, stru
 	return found == 0 ? search_dir(spool, SPOOL_FAILED, search, err) : found;
 }
 
+bool spool_is_claimed(const struct spool *spool, const char *name)
+{
+	struct stat st;
+
+	return fstatat(spool->dir[SPOOL_NEW], name, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+	       errno != ENOENT;
+}
+
 int spool_has_unique(const struct spool *spool, const char *unique, struct error *err)
 {
 	struct search search = {.unique = unique, .len = strlen(unique)};

@@ -118,6 +118,9 @@ void spool_draft_abandon(struct spool *spool, struct spool_draft *draft);
  */
 int spool_settle_twin(struct spool *spool, const struct entry *entry, struct error *err);
 
+/* Whether new/ still has NAME, which this run has claimed. */
+bool spool_is_claimed(const struct spool *spool, const char *name);
+
 /* 1: there is a message UNIQUE, in whatever state; 0: there is none; -1: ERR. */
 int spool_has_unique(const struct spool *spool, const char *unique, struct error *err);
 

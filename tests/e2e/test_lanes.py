@@ -319,6 +319,23 @@ def test_many_of_two_routes_with_one_connection_each(spool: Spool, fault_server:
     assert len(got(one)) == len(got(two)) == 20
 
 
+def test_taken_away_between_two_groups(spool: Spool, fault_server: Servers) -> None:
+    """Nobody gets what a person has cancelled, even if the first group was just deferred."""
+
+    def cancel(session: Any) -> None:
+        for path in (spool.path / "new").iterdir():
+            path.unlink()
+
+    one = fault_server(answers={"RCPT": "451 4.3.0 Not now"})
+    two = fault_server(answers={"CONNECT": cancel})
+    two_routes(spool, plain(one), plain(two))
+    letter(spool, *TWO)
+    events = run(spool)
+    assert len(two.sessions) == 1 and not two.messages
+    assert "vanished" in [event["event"] for event in events]
+    assert not list((spool.path / "new").iterdir())
+
+
 # ---- wishes ----
 
 
@@ -337,6 +354,19 @@ def test_a_wish_goes_before_routes(spool: Spool, fault_server: Servers) -> None:
     run(spool)
     assert_sent(spool, name)
     assert (got(one), got(two)) == ([["c@example.net"]], [["b@example.net"]])
+
+
+def test_a_wish_is_found_behind_mail_that_is_paced(spool: Spool, fault_server: Servers) -> None:
+    slow, other = fault_server(), fault_server()
+    spool.write_config(
+        relays={"slow": plain(slow, rate="1/s"), "other": plain(other)},
+        routes={"all": {"relays": ["slow"]}},
+    )
+    letters(spool, 12)
+    drop_wish(spool, "other", "c@example.net")
+    run(spool)
+    assert len(got(slow)) == 12
+    assert served_at(other)[0] < served_at(slow)[3]
 
 
 @pytest.mark.parametrize("count", (1, 2))
@@ -378,7 +408,7 @@ def test_too_large_for_each(spool: Spool, fault_server: Servers) -> None:
     name = letter(spool, "b@example.net", text=LETTER + b"y\n" * 2000)
     events = run(spool)
     assert_failed(spool, name, "5.3.4")
-    assert results(events)[0]["status"] == "5.3.4"
+    assert results(events)[0]["status"] == "5.3.4" and "relay" not in results(events)[0]
     assert not one.sessions and not two.sessions
 
 

@@ -79,7 +79,7 @@ static void byte_by_byte(void **state)
 	assert_says(&hello, LHLO);
 	for (size_t i = 0; i < strlen(OFFER); i++) {
 		assert_int_equal(hello.state, SMTP_HELLO_LHLO);
-		smtp_hello_input(&hello, OFFER + i, 1);
+		smtp_hello_input(&hello, &OFFER[i], 1);
 	}
 	assert_int_equal(hello.state, SMTP_HELLO_DONE);
 	assert_int_equal(hello.offer.size_max, 1000);
