@@ -90,6 +90,33 @@ static void set_cut(struct dispatch *dispatch, struct lane *lane)
 		    queue_at(&dispatch->scan->queue, lane_parked_at(lane, dispatch->share - 1)));
 }
 
+/*
+ * Marks those that mail may find its way to: the first of use of each route. Those that are named
+ * only in messages are looked for when there are no others.
+ */
+static void mark_wanted(struct dispatch *dispatch)
+{
+	const struct config *config = dispatch->config;
+
+	for (size_t i = 0; i < config->relay_count; i++)
+		dispatch->lane[i].wanted = false;
+	for (size_t i = 0; i < config->route_count; i++)
+		lane_want(dispatch->lane, &config->route[i].ranks);
+	lane_want(dispatch->lane, &config->every);
+}
+
+/* In a run of hours a relay has rested enough, and limits may allow more again. */
+static void look_at_lanes(struct dispatch *dispatch)
+{
+	const int64_t now = clock_now();
+
+	for (size_t i = 0; i < dispatch->config->relay_count; i++) {
+		dispatch->lane[i].resting = dispatch->lane[i].rests_until > now;
+		dispatch->lane[i].over = false;
+	}
+	mark_wanted(dispatch);
+}
+
 void dispatch_scan(struct dispatch *dispatch)
 {
 	const int64_t began_ms = clock_monotonic();
@@ -365,21 +392,6 @@ static bool feed_routed(struct dispatch *dispatch)
 	return delivery_may_claim(&dispatch->delivery) && (dispatch->more || any_parked(dispatch));
 }
 
-/*
- * Marks those that mail may find its way to: the first of use of each route. Those that are named
- * only in messages are looked for when there are no others.
- */
-static void mark_wanted(struct dispatch *dispatch)
-{
-	const struct config *config = dispatch->config;
-
-	for (size_t i = 0; i < config->relay_count; i++)
-		dispatch->lane[i].wanted = false;
-	for (size_t i = 0; i < config->route_count; i++)
-		lane_want(dispatch->lane, &config->route[i].ranks);
-	lane_want(dispatch->lane, &config->every);
-}
-
 void dispatch_recall(struct dispatch *dispatch)
 {
 	struct delivery *delivery = &dispatch->delivery;
@@ -393,8 +405,8 @@ void dispatch_recall(struct dispatch *dispatch)
 		return;
 	}
 	for (size_t i = 0; i < history.relay_count; i++)
-		dispatch->lane[i].resting = history.relay[i].retry_at > clock_now();
-	mark_wanted(dispatch);
+		dispatch->lane[i].rests_until = history.relay[i].retry_at;
+	look_at_lanes(dispatch);
 }
 
 /* All that was parked has to find its way anew, and so has what a lane held that could not go on.

@@ -55,9 +55,10 @@ struct lane {
 	    cut[ENTRY_NAME_MAX + 1]; /* behind this name the queue has left out its names; "": no */
 	struct message *waiting;     /* claimed, with other recipients served already; in order */
 	size_t waiting_count;
-	bool resting;	 /* it was down lately: others go first */
-	bool wanted;	 /* mail may find its way to it as things are */
-	int64_t balance; /* of its turns among equals */
+	bool resting;	     /* it was down lately: others go first */
+	int64_t rests_until; /* epoch seconds */
+	bool wanted;	     /* mail may find its way to it as things are */
+	int64_t balance;     /* of its turns among equals */
 };
 
 /* CLOSED, for RELAY. Both it and SPOOL outlive it. */

@@ -185,7 +185,7 @@ def test_what_is_held_when_a_relay_can_not_be_counted_for(
         return REFUSAL
 
     server = fault_server(answers={"MAIL": [refuse]})
-    spool.write_config(relays={"one": plain(server, rate="2/s", pipeline=1)})
+    spool.write_config(relays={"one": plain(server, rate="1/s", pipeline=1)})
     names = letters(spool, 3)
     run(spool, 74)
     assert_waiting(spool, *names)
