@@ -260,7 +260,6 @@ static void batch_done(struct delivery *delivery, struct message *message, const
 	delivery_settle(delivery, message);
 }
 
-/* Those that wait for LANE with other recipients served go on, or to their end. */
 /* Whether nobody has taken MESSAGE away while it waited: who is left must then not get it. */
 static bool is_there(struct delivery *delivery, struct message *message)
 {

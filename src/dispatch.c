@@ -105,15 +105,10 @@ static void mark_wanted(struct dispatch *dispatch)
 	lane_want(dispatch->lane, &config->every);
 }
 
-/* In a run of hours a relay has rested enough, and limits may allow more again. */
 static void look_at_lanes(struct dispatch *dispatch)
 {
-	const int64_t now = clock_now();
-
-	for (size_t i = 0; i < dispatch->config->relay_count; i++) {
-		dispatch->lane[i].resting = dispatch->lane[i].rests_until > now;
-		dispatch->lane[i].over = false;
-	}
+	for (size_t i = 0; i < dispatch->config->relay_count; i++)
+		lane_look_again(&dispatch->lane[i]);
 	mark_wanted(dispatch);
 }
 

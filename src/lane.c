@@ -90,6 +90,15 @@ void lane_readmit(struct lane *lane, const struct message *message)
 	pace_give(&lane->pace, (int64_t)message->admitted, message->admitted_us);
 }
 
+void lane_look_again(struct lane *lane)
+{
+	struct error err; /* will be there again when the lane is used, and is told then */
+
+	lane->resting = lane->rests_until > clock_now();
+	if (lane->over && look_at_pace(lane, &err) == -1)
+		lane->over = false;
+}
+
 bool lane_is_active(const struct lane *lane)
 {
 	return lane->state != LANE_OUT && !lane->over && !lane->breaker.tripped;

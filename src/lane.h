@@ -79,6 +79,9 @@ int lane_admit(struct lane *lane, struct message *message, struct error *err);
 /* It was not served after all: gives its slots back. */
 void lane_readmit(struct lane *lane, const struct message *message);
 
+/* In a run of hours a relay has rested enough, and its limits allow more again. */
+void lane_look_again(struct lane *lane);
+
 /* Whether it may be given mail before this run ends. */
 bool lane_is_active(const struct lane *lane);
 

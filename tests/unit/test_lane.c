@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "clock.h"
 #include "lane.h"
 
 #define LANES 4
@@ -94,6 +95,22 @@ static void who_rests_comes_last(void **state)
 	assert_int_equal(choose(&choice, 1, SIZE_MAX), 3);
 	choice.lane[3].state = LANE_OUT;
 	assert_int_equal(choose(&choice, 1, SIZE_MAX), 0);
+}
+
+static void who_has_rested_enough_goes_first_again(void **state)
+{
+	struct choice choice;
+
+	(void)state;
+	set_up(&choice);
+	for (size_t i = 0; i < 3; i++) {
+		choice.lane[i].rests_until = clock_now() + 100;
+		lane_look_again(&choice.lane[i]);
+	}
+	assert_int_equal(choose(&choice, 1, SIZE_MAX), 3);
+	choice.lane[1].rests_until = clock_now() - 1;
+	lane_look_again(&choice.lane[1]);
+	assert_int_equal(choose(&choice, 1, SIZE_MAX), 1);
 }
 
 /* But the next rank is for relays that are down, not for those that had enough. */
@@ -205,6 +222,7 @@ int main(void)
 	    cmocka_unit_test(equals_share_by_weight),
 	    cmocka_unit_test(who_is_out_gets_nothing),
 	    cmocka_unit_test(who_rests_comes_last),
+	    cmocka_unit_test(who_has_rested_enough_goes_first_again),
 	    cmocka_unit_test(who_has_had_enough_leaves_it_to_its_equals),
 	    cmocka_unit_test(a_hint_is_taken_while_it_is_of_use),
 	    cmocka_unit_test(size_decides),
