@@ -238,8 +238,8 @@ steps "unit tests, gcc" unit_gcc "unit tests, clang" unit_clang
 chmod -R a+rwX build/gcc/obj
 steps "end to end, gcc, 1" e2e_gcc_1 "end to end, gcc, 2" e2e_gcc_2 \
 	"end to end, clang, 1" e2e_clang_1 "end to end, clang, 2" e2e_clang_2
-steps "Django" django "fuzzers, 3 seconds each" fuzzed "Debian packages" package
-step "fault campaign, short form" faults
+steps "Django" django "fuzzers, 3 seconds each" fuzzed "Debian packages" package \
+	"fault campaign, short form" faults
 step "instructions per message" instructions
 step "demo" demo
 step "line coverage of src/ at least $COVERAGE_MIN %" coverage
