@@ -43,7 +43,6 @@ static bool asks_for_less(const struct reply *reply)
 	case 421:
 		return strncmp(reply->status, "4.7.", 4) == 0;
 	case 450:
-	case 451:
 		return strcmp(reply->status, "4.7.1") == 0;
 	case 452:
 		return strcmp(reply->status, "4.3.2") == 0;

@@ -56,7 +56,7 @@ step() {
 
 # Runs steps side by side: for each its name and a function.
 steps() {
-	local names=() pids=() i
+	local names=() pids=() i status
 	while [ $# -gt 0 ]; do
 		"$2" > "$(log_of "$1")" 2>&1 < /dev/null &
 		pids+=($!)
@@ -65,7 +65,8 @@ steps() {
 	done
 	for i in "${!names[@]}"; do
 		wait "${pids[i]}"
-		count "${names[i]}" "$(log_of "${names[i]}")" $?
+		status=$? # before another command, in the arguments too, has one
+		count "${names[i]}" "$(log_of "${names[i]}")" $status
 	done
 }
 

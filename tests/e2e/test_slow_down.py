@@ -27,7 +27,7 @@ def slowed(events: List[Event]) -> List[str]:
     [
         ("MAIL", "421 4.7.0 Too much mail from you"),
         ("RCPT", "450 4.7.1 Too much mail from you"),
-        ("DOT", "451 4.7.1 Too much mail from you"),
+        ("DOT", "450 4.7.1 Too much mail from you"),
         ("DATA", "452 4.3.2 Not just now"),
         ("MAIL", "454 Throttling failure: Maximum sending rate exceeded."),
     ],

@@ -26,20 +26,30 @@ static bool has_good_bytes(const char *addr, size_t len)
 	return len > 0 && len <= ADDRESS_MAX;
 }
 
-/* With one "@" that has something on both sides; quotes may hide others. */
+/* Whether none of what would have to stand in quotes is among ADDR[0..LEN), which has none. */
+static bool is_bare(const char *addr, size_t len, const char *special)
+{
+	for (size_t i = 0; i < len; i++)
+		if (strchr(special, addr[i]) != NULL)
+			return false;
+	return true;
+}
+
+/* Without quotes: one "@" that has something on both sides. In a domain a literal may stand. */
 static bool is_good(const char *addr, size_t len)
 {
 	const char *at = len > 0 ? memchr(addr, '@', len) : NULL;
 
 	return has_good_bytes(addr, len) && at != NULL && at != addr && at != addr + len - 1 &&
-	       memrchr(addr, '@', len) == at;
+	       memrchr(addr, '@', len) == at && is_bare(addr, (size_t)(at - addr), "(),:;[\\]") &&
+	       is_bare(at, len - (size_t)(at - addr), "(),;\\");
 }
 
 static void check_fault(const char *addr, size_t len)
 {
 	const bool good = address_fault(addr, len) == NULL;
 
-	if (len == 0 || addr[0] != '"')
+	if (len == 0 || memchr(addr, '"', len) == NULL)
 		assert(good == is_good(addr, len));
 	else
 		assert(!good || (has_good_bytes(addr, len) && memchr(addr, '@', len) != NULL));

@@ -1361,7 +1361,7 @@ static const struct asked asked[] = {
     {"421 Too many messages in one connection\r\n", false, false},
     {"421 4.4.2 Idle for too long\r\n", false, false},
     {"450 4.7.1 Too much mail from you\r\n", true, false},
-    {"451 4.7.1 Greylisted\r\n", true, false},
+    {"451 4.7.1 Greylisted\r\n", false, false},
     {"452 4.3.2 Not just now\r\n", true, false},
     {"454 Throttling failure: Maximum sending rate exceeded.\r\n", true, false},
     {"450 4.2.0 Greylisted\r\n", false, false},
