@@ -564,6 +564,9 @@ void dispatch_finish(struct dispatch *dispatch)
 	for (size_t i = 0; i < dispatch->config->relay_count; i++)
 		if (dispatch->lane[i].state == LANE_OPEN || dispatch->lane[i].state == LANE_ASKING)
 			finish(dispatch, &dispatch->lane[i]);
+	/* Where there was no way to wait on. */
+	for (size_t i = 0; i < dispatch->config->relay_count; i++)
+		turn_away(dispatch, &dispatch->lane[i]);
 }
 
 int dispatch_open(struct dispatch *dispatch)

@@ -91,12 +91,15 @@ static bool may_claim(const struct run *run)
 	return !run->trouble.stop && stop_asked == 0;
 }
 
-static void wait_for_relays(struct run *run)
+/* False when there is no way to wait: without one it would be a busy loop. */
+static bool wait_for_relays(struct run *run)
 {
 	waits_begin(&run->waits, may_wait(run));
 	dispatch_prepare(&run->dispatch, &run->waits);
-	if (waits_wait(&run->waits, &run->trouble.err) == -1)
-		trouble_stop(&run->trouble);
+	if (waits_wait(&run->waits, &run->trouble.err) == 0)
+		return true;
+	trouble_stop(&run->trouble);
+	return false;
 }
 
 /* Whether there is mail to give, or under way. */
@@ -119,7 +122,8 @@ static int drain(struct run *run)
 		delivery_renew(&run->dispatch.delivery);
 		show_progress(run);
 		note(run, account_go_on(&run->account, &run->trouble.err));
-		wait_for_relays(run);
+		if (!wait_for_relays(run))
+			break;
 		dispatch_work(&run->dispatch, &run->waits);
 	}
 	dispatch_finish(&run->dispatch);
