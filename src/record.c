@@ -450,14 +450,6 @@ int record_moved(struct record *record, const struct entry *entry, struct error 
 	return check_moved(record, entry, moved, err);
 }
 
-int record_untried(struct record *record, struct message *message, struct error *err)
-{
-	char to[ENTRY_NAME_MAX + 1];
-
-	return check_moved(record, &message->entry,
-	    spool_release(record->spool, &message->entry, false, to, err), err);
-}
-
 enum spool_moved record_unsendable(struct record *record, const struct entry *entry,
     const char *status, const char *text, struct error *err)
 {

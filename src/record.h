@@ -62,9 +62,6 @@ int record_moved(struct record *record, const struct entry *entry, struct error 
 /* A message that was in hand is gone from new/: says so. */
 void record_vanished(struct record *record, const struct entry *entry);
 
-/* An untried message goes back to waiting, uncharged. */
-int record_untried(struct record *record, struct message *message, struct error *err);
-
 /* A message that can't be sent as a whole: to failed/ with STATUS; TEXT says why. */
 enum spool_moved record_unsendable(struct record *record, const struct entry *entry,
     const char *status, const char *text, struct error *err);
